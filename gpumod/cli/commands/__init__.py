@@ -1,0 +1,1 @@
+"""The commands of gpumodctl, by what they are about."""

@@ -1,0 +1,257 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx2
+
+from gpumod.client import calls, transport
+from gpumod.client.calls import Call, Cards, LogLine, Preflight, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from types import TracebackType
+
+    from gpumod.client.address import Address
+    from gpumod.core.events import Event
+    from gpumod.core.lease import Lease
+    from gpumod.core.plan import Plan
+    from gpumod.core.service import ServiceRecord
+    from gpumod.core.spec import Catalog, Mode, OnFailure, Problem, ServiceSpec
+    from gpumod.core.switch import BoxStatus, SwitchRecord
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """gpumodd, from asynchronous code.
+
+    Use it as a context manager, or call `aclose`.
+
+    Args:
+        address: a host, `host:port`, a URL or the path of a Unix socket. Without one: `$GPUMOD_SOCKET`,
+            `$GPUMOD_HOST`, then the default sockets, then 127.0.0.1:7780.
+        key: without one: `$GPUMOD_KEY`, then the file `$GPUMOD_KEY_FILE`, then ~/.config/gpumod/key.
+
+    Raises (all methods):
+        UnreachableError: nobody answers at the address.
+        TimedOutError: no answer in time.
+        NotAllowedError, UnauthenticatedError: the key does not permit it.
+        GpumodError: anything else that went wrong, by its subclass.
+    """
+
+    def __init__(self, address: Address | str | None = None, *, key: str | None = None) -> None:
+        self.address = transport.where(address)
+        self._http = httpx2.AsyncClient(
+            base_url=self.address.url,
+            headers=transport.headers(key),
+            # A proxy from the environment has no business between this and a daemon on the same box.
+            transport=httpx2.AsyncHTTPTransport(uds=self.address.socket, trust_env=False),
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _do(self, call: Call[T]) -> T:
+        self.address.check()
+        try:
+            response = await self._http.request(
+                call.method,
+                transport.url(call),
+                params=transport.params(call),
+                json=call.body,
+                headers=call.headers,
+                timeout=transport.timeout(call.seconds),
+            )
+        except httpx2.HTTPError as error:
+            raise transport.failure(self.address, call, error) from error
+        return transport.read(call, response)
+
+    async def _follow(self, call: Call[T]) -> AsyncGenerator[T]:
+        self.address.check()
+        try:
+            async with self._http.sse(
+                transport.url(call), params=transport.params(call), timeout=transport.stream_timeout()
+            ) as source:
+                if source.response.status_code >= 400:
+                    await source.response.aread()
+                    transport.read(call, source.response)
+                async for sse in source:
+                    value = transport.event(call, sse)
+                    if value is not None:
+                        yield value
+        except httpx2.HTTPError as error:
+            raise transport.failure(self.address, call, error) from error
+
+    async def status(self) -> BoxStatus:
+        """What the box is like."""
+        return await self._do(calls.status())
+
+    async def cards(self) -> Cards:
+        """The cards and the host as last read, with their budgets."""
+        return await self._do(calls.cards())
+
+    async def services(self) -> tuple[ServiceRecord, ...]:
+        """Every service that the daemon knows."""
+        return await self._do(calls.services())
+
+    async def service(self, id: str) -> ServiceRecord:
+        """One service."""
+        return await self._do(calls.service(id))
+
+    async def start(
+        self, id: str, *, preset: str | None = None, force: bool = False, wait: bool = True
+    ) -> SwitchRecord:
+        """Start a service, from another preset than its id names if one is given."""
+        return await self._do(calls.act("start", id, preset=preset, force=force, wait=wait))
+
+    async def stop(self, id: str, *, force: bool = False, wait: bool = True) -> SwitchRecord:
+        """Stop a service; it stays stopped until something asks for it."""
+        return await self._do(calls.act("stop", id, preset=None, force=force, wait=wait))
+
+    async def restart(self, id: str, *, force: bool = False, wait: bool = True) -> SwitchRecord:
+        """Stop and start a service."""
+        return await self._do(calls.act("restart", id, preset=None, force=force, wait=wait))
+
+    async def act(
+        self, verb: Verb, id: str, *, preset: str | None = None, force: bool = False, wait: bool = True
+    ) -> SwitchRecord:
+        """Start, stop or restart a service."""
+        return await self._do(calls.act(verb, id, preset=preset, force=force, wait=wait))
+
+    async def modes(self) -> tuple[Mode, ...]:
+        """Every mode in use."""
+        return await self._do(calls.modes())
+
+    async def mode(self, id: str) -> Mode:
+        """One mode."""
+        return await self._do(calls.mode(id))
+
+    async def presets(self) -> tuple[ServiceSpec, ...]:
+        """Every preset in use."""
+        return await self._do(calls.presets())
+
+    async def preset(self, id: str) -> ServiceSpec:
+        """One preset."""
+        return await self._do(calls.preset(id))
+
+    async def switch(
+        self,
+        mode: str,
+        *,
+        wait: bool = True,
+        force: bool = False,
+        on_failure: OnFailure | str | None = None,
+        deadline: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> SwitchRecord:
+        """Switch to a mode. A waited-for switch may have failed: look at the record's `state`.
+
+        Args:
+            mode: the mode's id.
+            wait: answer when the switch has ended, instead of when it has begun.
+            force: go past leases, and pre-empt a running switch when the mode is `blank`.
+            on_failure: what a failed switch leaves: `restore`, `blank` or `keep`; the mode's own by default.
+            deadline: seconds for the whole switch, after which it is undone.
+            idempotency_key: repeating the request with the same key does nothing more.
+
+        Raises:
+            RefusedError: it could not be; `facts["reasons"]` says why.
+            SwitchRunningError: a different switch is under way.
+        """
+        call = calls.switch(
+            mode,
+            wait=wait,
+            force=force,
+            on_failure=on_failure,
+            deadline=deadline,
+            idempotency_key=idempotency_key,
+        )
+        return await self._do(call)
+
+    async def plan(
+        self, mode: str, *, force: bool = False, on_failure: OnFailure | str | None = None
+    ) -> Plan:
+        """What a switch would do.
+
+        Raises:
+            RefusedError: it could not be; `facts["reasons"]` says why.
+        """
+        return (await self._do(calls.plan(mode, force=force, on_failure=on_failure))).plan
+
+    async def switches(self, limit: int = 50) -> tuple[SwitchRecord, ...]:
+        """The latest switches, newest first, without their steps."""
+        return await self._do(calls.switches(limit))
+
+    async def switch_record(self, id: str, *, wait: float = 0) -> SwitchRecord:
+        """One switch with its steps, once it has ended or `wait` seconds have passed."""
+        return await self._do(calls.switch_record(id, wait))
+
+    async def cancel(self, id: str) -> SwitchRecord:
+        """Ask a switch to stop and undo itself; returns at once."""
+        return await self._do(calls.cancel(id))
+
+    async def preflight(self, name: str) -> Preflight:
+        """Whether a preset, on top of what runs, or a mode would start now."""
+        return await self._do(calls.preflight(name))
+
+    async def leases(self) -> tuple[Lease, ...]:
+        """The leases that hold now."""
+        return await self._do(calls.leases())
+
+    async def take_lease(
+        self, holder: str, seconds: float, *, services: Sequence[str] | None = None, purpose: str = ""
+    ) -> Lease:
+        """Claim services for so long; those of the present mode by default."""
+        return await self._do(calls.take_lease(holder, seconds, services, purpose))
+
+    async def renew_lease(self, id: str, seconds: float) -> Lease:
+        """Move the end of a lease to `seconds` from now."""
+        return await self._do(calls.renew_lease(id, seconds))
+
+    async def release_lease(self, id: str) -> Lease:
+        """Give a lease back."""
+        return await self._do(calls.release_lease(id))
+
+    async def events(self, after: int = 0) -> tuple[Event, ...]:
+        """The events kept after a number, oldest first."""
+        return await self._do(calls.events(after))
+
+    async def problems(self) -> tuple[Problem, ...]:
+        """What is wrong in the daemon's files."""
+        return await self._do(calls.problems())
+
+    async def reload(self) -> Catalog:
+        """Have the daemon read its files again; running services are not touched."""
+        return await self._do(calls.reload())
+
+    async def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the files that users write."""
+        return await self._do(calls.schema())
+
+    async def version(self) -> dict[str, Any]:
+        """Versions of the daemon and of its API."""
+        return await self._do(calls.version())
+
+    async def logs(self, id: str, lines: int = 200) -> tuple[str, ...]:
+        """The last lines of a service's log."""
+        return (await self._do(calls.logs(id, lines))).lines
+
+    def follow_logs(self, id: str) -> AsyncGenerator[LogLine]:
+        """The lines that a service writes from now on."""
+        return self._follow(calls.follow_logs(id))
+
+    def follow_events(self, after: int | None = None) -> AsyncGenerator[Event]:
+        """Events after a number, then those to come; without a number only those to come."""
+        return self._follow(calls.follow_events(after))

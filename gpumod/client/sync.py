@@ -1,0 +1,255 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx2
+
+from gpumod.client import calls, transport
+from gpumod.client.calls import Call, Cards, LogLine, Preflight, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from types import TracebackType
+
+    from gpumod.client.address import Address
+    from gpumod.core.events import Event
+    from gpumod.core.lease import Lease
+    from gpumod.core.plan import Plan
+    from gpumod.core.service import ServiceRecord
+    from gpumod.core.spec import Catalog, Mode, OnFailure, Problem, ServiceSpec
+    from gpumod.core.switch import BoxStatus, SwitchRecord
+
+T = TypeVar("T")
+
+
+class Client:
+    """gpumodd, from synchronous code.
+
+    Use it as a context manager, or call `close`.
+
+    Args:
+        address: a host, `host:port`, a URL or the path of a Unix socket. Without one: `$GPUMOD_SOCKET`,
+            `$GPUMOD_HOST`, then the default sockets, then 127.0.0.1:7780.
+        key: without one: `$GPUMOD_KEY`, then the file `$GPUMOD_KEY_FILE`, then ~/.config/gpumod/key.
+
+    Raises (all methods):
+        UnreachableError: nobody answers at the address.
+        TimedOutError: no answer in time.
+        NotAllowedError, UnauthenticatedError: the key does not permit it.
+        GpumodError: anything else that went wrong, by its subclass.
+    """
+
+    def __init__(self, address: Address | str | None = None, *, key: str | None = None) -> None:
+        self.address = transport.where(address)
+        self._http = httpx2.Client(
+            base_url=self.address.url,
+            headers=transport.headers(key),
+            # A proxy from the environment has no business between this and a daemon on the same box.
+            transport=httpx2.HTTPTransport(uds=self.address.socket, trust_env=False),
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _do(self, call: Call[T]) -> T:
+        self.address.check()
+        try:
+            response = self._http.request(
+                call.method,
+                transport.url(call),
+                params=transport.params(call),
+                json=call.body,
+                headers=call.headers,
+                timeout=transport.timeout(call.seconds),
+            )
+        except httpx2.HTTPError as error:
+            raise transport.failure(self.address, call, error) from error
+        return transport.read(call, response)
+
+    def _follow(self, call: Call[T]) -> Generator[T]:
+        self.address.check()
+        try:
+            with self._http.sse(
+                transport.url(call), params=transport.params(call), timeout=transport.stream_timeout()
+            ) as source:
+                if source.response.status_code >= 400:
+                    source.response.read()
+                    transport.read(call, source.response)
+                for sse in source:
+                    value = transport.event(call, sse)
+                    if value is not None:
+                        yield value
+        except httpx2.HTTPError as error:
+            raise transport.failure(self.address, call, error) from error
+
+    def status(self) -> BoxStatus:
+        """What the box is like."""
+        return self._do(calls.status())
+
+    def cards(self) -> Cards:
+        """The cards and the host as last read, with their budgets."""
+        return self._do(calls.cards())
+
+    def services(self) -> tuple[ServiceRecord, ...]:
+        """Every service that the daemon knows."""
+        return self._do(calls.services())
+
+    def service(self, id: str) -> ServiceRecord:
+        """One service."""
+        return self._do(calls.service(id))
+
+    def start(
+        self, id: str, *, preset: str | None = None, force: bool = False, wait: bool = True
+    ) -> SwitchRecord:
+        """Start a service, from another preset than its id names if one is given."""
+        return self._do(calls.act("start", id, preset=preset, force=force, wait=wait))
+
+    def stop(self, id: str, *, force: bool = False, wait: bool = True) -> SwitchRecord:
+        """Stop a service; it stays stopped until something asks for it."""
+        return self._do(calls.act("stop", id, preset=None, force=force, wait=wait))
+
+    def restart(self, id: str, *, force: bool = False, wait: bool = True) -> SwitchRecord:
+        """Stop and start a service."""
+        return self._do(calls.act("restart", id, preset=None, force=force, wait=wait))
+
+    def act(
+        self, verb: Verb, id: str, *, preset: str | None = None, force: bool = False, wait: bool = True
+    ) -> SwitchRecord:
+        """Start, stop or restart a service."""
+        return self._do(calls.act(verb, id, preset=preset, force=force, wait=wait))
+
+    def modes(self) -> tuple[Mode, ...]:
+        """Every mode in use."""
+        return self._do(calls.modes())
+
+    def mode(self, id: str) -> Mode:
+        """One mode."""
+        return self._do(calls.mode(id))
+
+    def presets(self) -> tuple[ServiceSpec, ...]:
+        """Every preset in use."""
+        return self._do(calls.presets())
+
+    def preset(self, id: str) -> ServiceSpec:
+        """One preset."""
+        return self._do(calls.preset(id))
+
+    def switch(
+        self,
+        mode: str,
+        *,
+        wait: bool = True,
+        force: bool = False,
+        on_failure: OnFailure | str | None = None,
+        deadline: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> SwitchRecord:
+        """Switch to a mode. A waited-for switch may have failed: look at the record's `state`.
+
+        Args:
+            mode: the mode's id.
+            wait: answer when the switch has ended, instead of when it has begun.
+            force: go past leases, and pre-empt a running switch when the mode is `blank`.
+            on_failure: what a failed switch leaves: `restore`, `blank` or `keep`; the mode's own by default.
+            deadline: seconds for the whole switch, after which it is undone.
+            idempotency_key: repeating the request with the same key does nothing more.
+
+        Raises:
+            RefusedError: it could not be; `facts["reasons"]` says why.
+            SwitchRunningError: a different switch is under way.
+        """
+        call = calls.switch(
+            mode,
+            wait=wait,
+            force=force,
+            on_failure=on_failure,
+            deadline=deadline,
+            idempotency_key=idempotency_key,
+        )
+        return self._do(call)
+
+    def plan(self, mode: str, *, force: bool = False, on_failure: OnFailure | str | None = None) -> Plan:
+        """What a switch would do.
+
+        Raises:
+            RefusedError: it could not be; `facts["reasons"]` says why.
+        """
+        return (self._do(calls.plan(mode, force=force, on_failure=on_failure))).plan
+
+    def switches(self, limit: int = 50) -> tuple[SwitchRecord, ...]:
+        """The latest switches, newest first, without their steps."""
+        return self._do(calls.switches(limit))
+
+    def switch_record(self, id: str, *, wait: float = 0) -> SwitchRecord:
+        """One switch with its steps, once it has ended or `wait` seconds have passed."""
+        return self._do(calls.switch_record(id, wait))
+
+    def cancel(self, id: str) -> SwitchRecord:
+        """Ask a switch to stop and undo itself; returns at once."""
+        return self._do(calls.cancel(id))
+
+    def preflight(self, name: str) -> Preflight:
+        """Whether a preset, on top of what runs, or a mode would start now."""
+        return self._do(calls.preflight(name))
+
+    def leases(self) -> tuple[Lease, ...]:
+        """The leases that hold now."""
+        return self._do(calls.leases())
+
+    def take_lease(
+        self, holder: str, seconds: float, *, services: Sequence[str] | None = None, purpose: str = ""
+    ) -> Lease:
+        """Claim services for so long; those of the present mode by default."""
+        return self._do(calls.take_lease(holder, seconds, services, purpose))
+
+    def renew_lease(self, id: str, seconds: float) -> Lease:
+        """Move the end of a lease to `seconds` from now."""
+        return self._do(calls.renew_lease(id, seconds))
+
+    def release_lease(self, id: str) -> Lease:
+        """Give a lease back."""
+        return self._do(calls.release_lease(id))
+
+    def events(self, after: int = 0) -> tuple[Event, ...]:
+        """The events kept after a number, oldest first."""
+        return self._do(calls.events(after))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong in the daemon's files."""
+        return self._do(calls.problems())
+
+    def reload(self) -> Catalog:
+        """Have the daemon read its files again; running services are not touched."""
+        return self._do(calls.reload())
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the files that users write."""
+        return self._do(calls.schema())
+
+    def version(self) -> dict[str, Any]:
+        """Versions of the daemon and of its API."""
+        return self._do(calls.version())
+
+    def logs(self, id: str, lines: int = 200) -> tuple[str, ...]:
+        """The last lines of a service's log."""
+        return (self._do(calls.logs(id, lines))).lines
+
+    def follow_logs(self, id: str) -> Generator[LogLine]:
+        """The lines that a service writes from now on."""
+        return self._follow(calls.follow_logs(id))
+
+    def follow_events(self, after: int | None = None) -> Generator[Event]:
+        """Events after a number, then those to come; without a number only those to come."""
+        return self._follow(calls.follow_events(after))

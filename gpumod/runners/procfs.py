@@ -1,0 +1,134 @@
+"""Processes as /proc shows them, and killing all of a set that resists.
+
+Standard library only and few modules of it: the keeper, which has to be small and quick to start,
+uses this too. (`typing` alone would add a third to the time that a keeper takes to start.)
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+_SWEEP_PAUSE = 0.001
+_LONGEST_PAUSE = 0.05
+_MAX_STOP_SWEEPS = 50
+
+
+class ProcStat:
+    """What /proc/PID/stat says; see proc_pid_stat(5).
+
+    Attributes:
+        start_ticks: when it started, in clock ticks since the machine's boot.
+        dead: it has ended and only waits to be collected by its parent. A process whose first
+            thread alone has ended looks like a zombie too, but has more threads.
+    """
+
+    __slots__ = ("dead", "parent", "pid", "session", "start_ticks")
+
+    def __init__(self, pid: int, text: bytes) -> None:
+        # The command's name stands in brackets and may hold blanks and brackets itself.
+        state, *fields = text[text.rindex(b")") + 2 :].split()
+        self.pid = pid
+        self.dead = state in {b"Z", b"X", b"x"} and int(fields[16]) <= 1
+        self.parent = int(fields[0])
+        self.session = int(fields[2])
+        self.start_ticks = int(fields[18])
+
+
+@functools.cache
+def boot_id() -> str:
+    """Changes with every boot: pids and start times of another boot mean nothing now."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def read_stat(pid: int) -> ProcStat | None:
+    """A process, also a zombie; None when there is none of that pid."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return ProcStat(pid, file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def all_stats() -> list[ProcStat]:
+    """Every process that can be seen."""
+    found = (read_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [stat for stat in found if stat is not None]
+
+
+def descendants(root: int) -> list[int]:
+    """Pids of everything below a process, parents before their children, zombies included.
+
+    Lists of children are exact only for processes that do not fork meanwhile, so whoever wants
+    all of them has to look again until nothing changes.
+    """
+    found = list(_children(root))
+    seen = {root, *found}
+    for pid in found:  # grows while it is walked
+        new = [child for child in _children(pid) if child not in seen]
+        seen.update(new)
+        found += new
+    return found
+
+
+def _children_by_list(pid: int) -> list[int]:
+    """Children of all threads of a process, oldest first within a thread."""
+    children: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return children
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                children += map(int, file.read().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return children
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    return [stat.pid for stat in all_stats() if stat.parent == pid]
+
+
+# Kernels without CONFIG_PROC_CHILDREN have no such list.
+_children = _children_by_list if os.path.exists("/proc/thread-self/children") else _children_by_scan
+
+
+def kill_all(remaining: Callable[[], Collection[int]], seconds: float) -> bool:
+    """SIGKILL everything that `remaining` lists, again until it lists nothing; whether it came to that.
+
+    All are stopped before any is killed: what is stopped neither forks a replacement nor collects
+    a child, so a fork bomb comes to rest and a listed pid stays what it was.
+    """
+    deadline = time.monotonic() + seconds
+    pause = _SWEEP_PAUSE
+    while remaining():
+        stopped: set[int] = set()
+        for _ in range(_MAX_STOP_SWEEPS):
+            new = set(remaining()) - stopped
+            if not new:
+                break
+            _send_all(new, signal.SIGSTOP)
+            stopped |= new
+        _send_all(remaining(), signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return not remaining()
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+    return True
+
+
+def _send_all(pids: Collection[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue  # gone, or of another user: it is listed again and reported as left over

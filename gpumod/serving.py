@@ -1,0 +1,166 @@
+"""The daemon's listeners: which sockets, who may use them, and the application behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpumod import __version__
+from gpumod.access import AccessRules, Key, Scope, digest
+from gpumod.api import ApiDeps, create_app, serve
+from gpumod.config.schema import json_schema
+from gpumod.core.cards import DriverState
+from gpumod.core.errors import ConfigError, GpumodError
+
+if TYPE_CHECKING:
+    from gpumod.config.settings import Key as ConfiguredKey
+    from gpumod.config.settings import Settings
+    from gpumod.core.ports import Store
+    from gpumod.supervisor.supervisor import Supervisor
+
+_SOCKET_MODE = 0o660
+_BACKLOG = 1024
+
+
+class Listeners:
+    """Bound sockets and the server on them."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, store: Store) -> None:
+        deps = ApiDeps(
+            switching=supervisor,
+            leases=supervisor.leases,
+            events=supervisor.events,
+            store=store,
+            version=__version__,
+            access=access_rules(settings),
+            ready=lambda: _unready(supervisor),
+            schema=json_schema,
+        )
+        self._app = create_app(deps)
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
+        self.addresses: tuple[str, ...] = ()
+
+    def bind(self) -> None:
+        """Take the addresses; nobody is answered yet.
+
+        Raises:
+            GpumodError: an address cannot be bound; the sentence says which and why.
+        """
+        with contextlib.ExitStack() as unbind:
+            sockets = [unbind.enter_context(_tcp(one.host, one.port)) for one in self._settings.listen]
+            sockets.append(unbind.enter_context(_unix(self._settings.socket)))
+            unbind.pop_all()
+        self._sockets = sockets
+        names = [f"http://{host}:{port}" for host, port, *_ in (one.getsockname() for one in sockets[:-1])]
+        self.addresses = (*names, str(self._settings.socket))
+
+    async def start(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            GpumodError: the server does not start.
+        """
+        started = asyncio.Event()
+        self._task = asyncio.create_task(serve(self._app, self._sockets, self._stop, on_started=started.set))
+        starting = asyncio.create_task(started.wait())
+        await asyncio.wait({self._task, starting}, return_when=asyncio.FIRST_COMPLETED)
+        starting.cancel()
+        if not started.is_set():
+            raise GpumodError(f"the HTTP server does not start: {await self.ended()}")
+
+    async def ended(self) -> str:
+        """Wait until the server has ended by itself; why, as far as it is known."""
+        if self._task is None:
+            return "it was never started"
+        await asyncio.wait({self._task})
+        return "cancelled" if self._task.cancelled() else repr(self._task.exception())
+
+    async def close(self) -> None:
+        """Finish what is under way and close the sockets."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        for one in self._sockets:
+            one.close()
+        if self._sockets:
+            self._settings.socket.unlink(missing_ok=True)
+
+
+def access_rules(settings: Settings) -> AccessRules:
+    """Keys and host names as configured.
+
+    Raises:
+        ConfigError: a key file cannot be read.
+    """
+    return AccessRules(
+        keys=tuple(_key(key) for key in settings.keys),
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+    )
+
+
+def _key(key: ConfiguredKey) -> Key:
+    scopes = frozenset(Scope(scope.value) for scope in key.scopes)
+    if key.sha256 is not None:
+        return Key(key.name, bytes.fromhex(key.sha256), scopes)
+    try:
+        text = (key.file or Path()).read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"key {key.name}: {key.file} cannot be read: {error.strerror}") from error
+    if not text:
+        raise ConfigError(f"key {key.name}: {key.file} is empty")
+    return Key(key.name, digest(text), scopes)
+
+
+def _unready(supervisor: Supervisor) -> str:
+    """Why the box cannot be used yet; empty when it can."""
+    if supervisor.recovering:
+        return "recovery is under way"
+    if trouble := supervisor.trouble or supervisor.store_trouble:
+        return trouble
+    reading = supervisor.reading
+    if reading.driver not in {DriverState.OK, DriverState.ABSENT}:
+        return reading.reason or f"the driver is {reading.driver}"
+    return ""
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        message = f"{host}:{port} cannot be listened on ({error.strerror}): choose another `listen`"
+        raise GpumodError(message) from error
+    return listener
+
+
+def _unix(path: Path) -> socket.socket:
+    """A Unix socket that its owner and group may use. The state lock keeps other daemons away from it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+            raise GpumodError(f"{path} is there and is not a socket: move it, or choose another `socket`")
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(_SOCKET_MODE)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        message = f"the socket {path} cannot be made ({error.strerror}): choose another `socket`"
+        raise GpumodError(message) from error
+    except GpumodError:
+        listener.close()
+        raise
+    return listener

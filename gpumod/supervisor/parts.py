@@ -1,0 +1,57 @@
+"""Everything that the supervisor is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gpumod.core.bounds import Bounds
+from gpumod.core.names import ServiceId
+from gpumod.core.spec import Catalog, EngineKind
+
+if TYPE_CHECKING:
+    from gpumod.core.ports import Clock, Engine, Footprints, Hardware, HostProbe, Runner, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The adapters behind the ports, and the settings that the supervisor needs.
+
+    Args:
+        runners: by name; records made by a runner that is no longer the default still find it.
+        runner: the name of the one that starts new attempts.
+        load_catalog: reads the user's files; called at start and on reload.
+        log_path: where a service's output goes.
+        port_range: first and last port for services without a port of their own.
+        engine_user: whom engines run as, where the daemon is root.
+        new_id: makes ids for switches and leases.
+        run_command: runs a preset's stop command for at most so long; answers why it failed, or nothing.
+        boot_id: names this boot of the machine.
+        log_size: bytes of a service's log before it is rotated.
+        log_keep: how many old logs are kept.
+    """
+
+    clock: Clock
+    store: Store
+    hardware: Hardware
+    host: HostProbe
+    runners: Mapping[str, Runner]
+    runner: str
+    engines: Mapping[EngineKind, Engine]
+    footprints: Footprints
+    load_catalog: Callable[[], Catalog]
+    log_path: Callable[[ServiceId], str]
+    new_id: Callable[[], str]
+    run_command: Callable[[tuple[str, ...], float], Awaitable[str]]
+    version: str
+    bounds: Bounds = field(default_factory=Bounds)
+    port_range: tuple[int, int] = (18000, 18999)
+    engine_user: str | None = None
+    boot_id: str = ""
+    log_size: int = 64 * 1024 * 1024
+    log_keep: int = 3
+
+    def engine(self, kind: EngineKind) -> Engine:
+        """The adapter for an engine family."""
+        return self.engines[kind]

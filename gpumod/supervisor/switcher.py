@@ -1,0 +1,314 @@
+"""One switch at a time: joining, refusing, pre-empting, and running it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gpumod.core.errors import NotFoundError, StoreError, SwitchRunningError, UnreachableError
+from gpumod.core.events import EventKind
+from gpumod.core.names import BLANK, ServiceId, SwitchId
+from gpumod.core.plan import Plan, Refused, Target
+from gpumod.core.service import Desired
+from gpumod.core.states import ServiceState
+from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.units import format_duration
+from gpumod.planner.explain import explain
+from gpumod.planner.switch import plan_switch
+from gpumod.planner.target import resolve_target
+from gpumod.supervisor.conductor import Conductor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from gpumod.core.ports import Events
+    from gpumod.supervisor.hands import Hands
+    from gpumod.supervisor.leases import LeaseBook
+    from gpumod.supervisor.memory import BoxMemory
+    from gpumod.supervisor.parts import Parts
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Running:
+    request: SwitchRequest
+    target: Target
+    conductor: Conductor
+    task: asyncio.Task[SwitchRecord]
+
+    def leads_to(self, request: SwitchRequest, target: Target | Refused) -> bool:
+        """Whether whoever asks for this gets it from what is under way.
+
+        The same words are not enough: a restart or a recovery keeps what was added by hand, which a switch
+        to the same mode takes away.
+        """
+        if isinstance(target, Refused) or not self.request.same_wish(request):
+            return False
+        return _end_of(self.target) == _end_of(target)
+
+
+class Switcher:
+    """Runs switches under the one lock that changes the box."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        hands: Hands,
+        memory: BoxMemory,
+        leases: LeaseBook,
+        events: Events,
+        on_end: Callable[[SwitchRecord], None],
+    ) -> None:
+        self._parts = parts
+        self._hands = hands
+        self._memory = memory
+        self._leases = leases
+        self._events = events
+        self._on_end = on_end
+        self._entry = asyncio.Lock()
+        self._running: _Running | None = None
+        self._leaving: frozenset[ServiceId] = frozenset()
+        self._closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a switch is under way."""
+        return self._running is not None
+
+    @property
+    def leaving(self) -> frozenset[ServiceId]:
+        """Services that the running switch stops."""
+        return self._leaving
+
+    @property
+    def current(self) -> SwitchRecord | None:
+        """The running switch as it stands."""
+        return self._running.conductor.record if self._running else None
+
+    async def plan(self, request: SwitchRequest) -> Plan | Refused:
+        """What a switch would do now."""
+        target = self._resolve(request)
+        return target if isinstance(target, Refused) else await self._plan(target, self._untouched(request))
+
+    async def _plan(self, target: Target, untouched: Collection[ServiceId]) -> Plan | Refused:
+        """A plan that also knows of the leases that were taken while the facts were gathered."""
+        facts = await self._hands.finder.gather(
+            target.services, desired=self._memory.desired, untouched=untouched
+        )
+        return plan_switch(replace(facts, leases=self._leases.held()), target)
+
+    async def begin(self, request: SwitchRequest) -> SwitchRecord | Refused:
+        """Start a switch, or join the one that is under way to the same end."""
+        while True:
+            async with self._entry:
+                running = self._running
+                target = self._resolve(request)
+                if running is None:
+                    if isinstance(target, Refused):
+                        return target
+                    return await self._start(request, target, self._untouched(request))
+                if not running.conductor.record.state.ended:
+                    if running.leads_to(request, target) and not running.conductor.leaving:
+                        running.conductor.join()
+                        return running.conductor.record
+                    if not _preempts(request):
+                        raise _already_running(running.conductor.record)
+                    by = f" by {request.by}" if request.by else ""
+                    running.conductor.cancel(f"pre-empted{by}: {request.phrase}", preempt=True)
+            await asyncio.wait({running.task})
+
+    async def begin_target(
+        self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
+    ) -> SwitchRecord | Refused:
+        """Start a switch to a target that the daemon itself decided on (recovery, restart).
+
+        Args:
+            request: what is recorded as the wish.
+            target: where to go.
+            untouched: services of the target that stay as they run, whatever the files say now.
+
+        Raises:
+            SwitchRunningError: a switch is under way.
+        """
+        async with self._entry:
+            if self._running is not None:
+                raise _already_running(self._running.conductor.record)
+            return await self._start(request, target, untouched)
+
+    async def tie_loose_ends(self) -> None:
+        """Bring what is between two states to one of them, unless a switch runs that sees to it."""
+        async with self._entry:
+            if self._running is None:
+                await self._hands.loose_ends.tie()
+
+    async def wait(self, switch: SwitchId, seconds: float | None) -> SwitchRecord | None:
+        """The record once a running switch has ended or the time is over; None if it does not run."""
+        running = self._running
+        if running is None or running.conductor.record.id != switch:
+            return None
+        await asyncio.wait({running.task}, timeout=seconds)
+        return running.conductor.record
+
+    def cancel(self, switch: SwitchId, by: str) -> SwitchRecord | None:
+        """Ask a running switch to stop and undo itself; None if it does not run."""
+        running = self._running
+        if running is None or running.conductor.record.id != switch:
+            return None
+        running.conductor.cancel(f"cancelled by {by}" if by else "cancelled")
+        return running.conductor.record
+
+    async def close(self) -> None:
+        """Let go of a running switch without undoing it: the next daemon converges."""
+        self._closed = True
+        async with self._entry:  # what is being planned now does not begin any more
+            running = self._running
+        if running is not None:
+            running.task.cancel()
+            await asyncio.gather(running.task, return_exceptions=True)
+
+    def _resolve(self, request: SwitchRequest) -> Target | Refused:
+        return resolve_target(self._memory.catalog, self._memory.desired, request, self._hands.world.all())
+
+    def _untouched(self, request: SwitchRequest) -> frozenset[ServiceId]:
+        """What a change of one service leaves as it runs; a mode is taken as its files have it now."""
+        if request.mode is not None:
+            return frozenset()
+        changed = request.start if request.preset is not None else request.restart
+        return frozenset(record.id for record in self._hands.world.all() if record.id != changed)
+
+    async def _start(
+        self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
+    ) -> SwitchRecord | Refused:
+        plan = await self._plan(target, untouched)
+        if self._closed:
+            raise UnreachableError("the daemon is ending: ask again once it is back")
+        if isinstance(plan, Refused):
+            self._tell_refused(request, plan)
+            return plan
+        # From here on no lease is given on what the plan stops, and none was when it was made.
+        self._leaving = frozenset((*plan.stops, *plan.moves))
+        try:
+            return await self._carry_out(request, plan)
+        finally:
+            if self._running is None:
+                self._leaving = frozenset()
+
+    async def _carry_out(self, request: SwitchRequest, plan: Plan) -> SwitchRecord:
+        target = plan.target
+        now = self._parts.clock.now()
+        record = SwitchRecord(
+            id=SwitchId(self._parts.new_id()),
+            request=request,
+            source=self._memory.mode_id,
+            target=target.mode,
+            state=SwitchState.RUNNING,
+            started=now,
+        )
+        if plan.empty:
+            return await self._already_there(record, plan, now)
+        conductor = Conductor(self._parts, self._events, self._hands, self._memory, record, plan)
+        await self._parts.store.begin_switch(conductor.record)
+        for line in explain(plan):
+            _log.info("%s: %s", record.id, line)
+        task = asyncio.create_task(self._run(conductor, request), name=request.phrase)
+        self._running = _Running(request, plan.target, conductor, task)
+        self._tell(conductor.record)
+        return conductor.record
+
+    async def _already_there(self, record: SwitchRecord, plan: Plan, now: float) -> SwitchRecord:
+        """Nothing to do: say so, and take over a desired state that differs in name alone."""
+        target = plan.target
+        reason = f"nothing to do: the box is in mode {target.mode} and healthy"
+        done = replace(
+            record, state=SwitchState.COMMITTED, ended=now, left=f"in mode {target.mode}", reason=reason
+        )
+        desired = self._memory.desired
+        await self._hands.world.take_specs(target.services)
+        if (desired.mode, desired.added, desired.removed) != (target.mode, target.added, target.removed):
+            self._memory.desired = Desired(target.mode, target.added, target.removed, now)
+            await self._parts.store.begin_switch(record)
+            await self._parts.store.commit_switch(done, self._memory.desired)
+        return done
+
+    async def _run(self, conductor: Conductor, request: SwitchRequest) -> SwitchRecord:
+        try:
+            await conductor.run(request.deadline)
+            await self._forget_stopped()
+        finally:
+            self._running = None
+            self._leaving = frozenset()
+            self._hands.barrier.forget()
+        record = conductor.record
+        self._tell(record)
+        self._on_end(record)
+        return record
+
+    async def _forget_stopped(self) -> None:
+        """Drop services that are gone and that the committed state does not want."""
+        wanted = self._wanted()
+        for record in self._hands.world.all():
+            gone = record.state is ServiceState.STOPPED
+            if record.state is ServiceState.FAILED:
+                gone = not await self._hands.world.runner(record).processes(record.key)
+            if gone and record.id not in wanted:
+                try:
+                    await self._hands.world.drop(record.id)
+                except StoreError as error:
+                    _log.error("%s could not be dropped from the store: %s", record.id, error.detail)
+
+    def _wanted(self) -> set[ServiceId]:
+        mode, desired = self._memory.mode, self._memory.desired
+        members = {spec.id for spec in mode.services} if mode else set()
+        return {*members, *(spec.id for spec in desired.added)} - set(desired.removed)
+
+    def _tell(self, record: SwitchRecord) -> None:
+        self._events.publish(
+            EventKind.SWITCH,
+            record.id,
+            _sentence(record),
+            state=record.state.value,
+            source=record.source,
+            target=record.target,
+            reason=record.reason,
+            left=record.left,
+            steps=len(record.steps),
+        )
+
+    def _tell_refused(self, request: SwitchRequest, refused: Refused) -> None:
+        reasons = [reason.detail for reason in refused.reasons]
+        message = f"{request.phrase} refused: {'; '.join(reasons)}"
+        self._events.publish(EventKind.SWITCH, request.mode or "", message, state="refused", reasons=reasons)
+
+
+def _end_of(target: Target) -> tuple[object, ...]:
+    return target.mode, {spec.id for spec in target.services}, target.added, target.removed
+
+
+def _sentence(record: SwitchRecord) -> str:
+    """How a switch stands, in words; the reason only where it did not go as asked."""
+    said = f"{record.request.phrase}: {record.state.value.replace('_', ' ')}"
+    if record.left:
+        said += f", {record.left}"
+    if record.ended is not None:
+        said += f", after {format_duration(record.ended - record.started)}"
+    return f"{said}: {record.reason}" if record.reason else said
+
+
+def _preempts(request: SwitchRequest) -> bool:
+    return request.mode == BLANK and request.force
+
+
+def _already_running(record: SwitchRecord) -> SwitchRunningError:
+    return SwitchRunningError(
+        f"{record.request.phrase} is under way (switch {record.id}); wait for it, cancel it, "
+        "or pre-empt it with `gpumodctl switch blank --force`",
+        {"switch": record.id, "target": record.target},
+    )
+
+
+def unknown_switch(switch: SwitchId) -> NotFoundError:
+    """The error for a switch that the journal does not have."""
+    return NotFoundError(f"no switch {switch}: `gpumodctl events` shows recent ones", {"switch": switch})

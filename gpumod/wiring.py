@@ -1,0 +1,147 @@
+"""Builds the adapters and hands them to the supervisor: the one place that knows them all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import secrets
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpumod import __version__
+from gpumod.config import reload_catalog
+from gpumod.core.errors import ConfigError
+from gpumod.engines import engines, run_command
+from gpumod.estimate import FileSizeFootprints
+from gpumod.hardware.detect import open_hardware
+from gpumod.hardware.probe import LocalHostProbe
+from gpumod.hardware.procfs import read_stat
+from gpumod.hardware.settings import CardKind, HardwareSettings
+from gpumod.runners.choose import choose_runner, unit_of_this_daemon
+from gpumod.store import open_store
+from gpumod.supervisor.parts import Parts
+
+if TYPE_CHECKING:
+    from gpumod.config.settings import Settings
+    from gpumod.core.names import ServiceId
+    from gpumod.core.ports import Clock
+
+_ID_BYTES = 5
+_INSTANCE_DIGITS = 8
+
+
+async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncExitStack) -> Parts:
+    """Everything the supervisor is built from; the stack closes it in the opposite order.
+
+    Raises:
+        StoreError: the database cannot be used.
+        ConfigError: the configured runner or engine user cannot be used here.
+    """
+    check_engine_user(settings.engine_user, root=os.geteuid() == 0, in_unit=bool(unit_of_this_daemon()))
+    store = await open_store(settings.state_dir / "gpumod.db", clock, bounds=settings.bounds)
+    stack.push_async_callback(store.close)
+    hardware = open_hardware(_hardware(settings), clock)
+    stack.push_async_callback(hardware.close)
+    host = LocalHostProbe(settings.bounds)
+    runners, default = await choose_runner(
+        settings.runner,
+        state_dir=settings.state_dir,
+        instance=instance(settings.state_dir),
+        manager=settings.systemd_manager,
+    )
+    for runner in runners.values():
+        stack.push_async_callback(runner.close)
+    return Parts(
+        clock=clock,
+        store=store,
+        hardware=hardware,
+        host=host,
+        runners=runners,
+        runner=default,
+        engines=engines(
+            host,
+            llama_server=settings.engines.llama_cpp or "llama-server",
+            vllm=settings.engines.vllm or "vllm",
+            container_runtime=settings.engines.container,
+            instance=instance(settings.state_dir),
+            user=settings.engine_user,
+            bounds=settings.bounds,
+        ),
+        footprints=FileSizeFootprints(),
+        load_catalog=partial(reload_catalog, settings),
+        log_path=lambda service: log_path(settings.state_dir, service),
+        new_id=new_id,
+        run_command=partial(run_command, user=settings.engine_user),
+        version=__version__,
+        bounds=settings.bounds,
+        port_range=settings.ports,
+        engine_user=settings.engine_user,
+        boot_id=boot_id(),
+        log_size=settings.log.max_size,
+        log_keep=settings.log.keep,
+    )
+
+
+def check_engine_user(user: str | None, *, root: bool, in_unit: bool) -> None:
+    """Refuse what would make engines run as root, or not at all.
+
+    Raises:
+        ConfigError: there is no such user, it is root, or the daemon cannot change to it; or a unit of
+            the system's names nobody.
+    """
+    if user is None:
+        if root and in_unit:
+            raise ConfigError(
+                "`engine_user` has to name whom engines run as: as a service they never run as root"
+            )
+        return
+    try:
+        number = pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(f"`engine_user: {user}`: there is no such user on this box") from None
+    if number == 0:
+        raise ConfigError(f"`engine_user: {user}`: engines never run as root, name an unprivileged user")
+    if not root and number != os.geteuid():
+        raise ConfigError(
+            f"`engine_user: {user}`: only a daemon that runs as root can change to another user"
+        )
+
+
+def instance(state_dir: Path) -> str:
+    """Tells this daemon's units and containers from those of another one on the same box."""
+    return hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:_INSTANCE_DIGITS]
+
+
+def log_path(state_dir: Path, service: ServiceId) -> str:
+    """Where a service's output goes."""
+    return str(state_dir / "logs" / f"{service}.log")
+
+
+def new_id() -> str:
+    """A short id that nobody guesses: ten hexadecimal digits."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def boot_id() -> str:
+    """Names this boot: the kernel's id, and when PID 1 started.
+
+    A container that is restarted keeps the kernel, and ProtectKernelTunables= hides an id of its own.
+    """
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    init = read_stat("", 1)
+    return f"{kernel}-{init.start_ticks}" if init else kernel
+
+
+def _hardware(settings: Settings) -> HardwareSettings:
+    return HardwareSettings(
+        cards=CardKind(settings.cards),
+        headroom=settings.headroom,
+        headroom_of=settings.headroom_of,
+        host_headroom=settings.host_headroom,
+        host_limit=settings.host_limit,
+        bounds=settings.bounds,
+        root=os.sep,
+    )
