@@ -183,7 +183,8 @@ class Keeping:
         while self._collect():
             if signal.sigwait({signal.SIGCHLD, KILL_SIGNAL}) == KILL_SIGNAL:
                 self._killing = True
-                kill_all(self._alive, KILL_SECONDS)
+                # Everything below a subreaper is gone exactly when it has no child any more.
+                kill_all(self._alive, KILL_SECONDS, gone=lambda: not self._collect())
 
     def _alive(self) -> list[int]:
         self._collect()

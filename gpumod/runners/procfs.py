@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SWEEP_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 _MAX_STOP_SWEEPS = 50
+_EMPTY_LISTS = 5
 
 
 class ProcStat:
@@ -102,15 +103,24 @@ def _children_by_scan(pid: int) -> list[int]:
 _children = _children_by_list if os.path.exists("/proc/thread-self/children") else _children_by_scan
 
 
-def kill_all(remaining: Callable[[], Collection[int]], seconds: float) -> bool:
-    """SIGKILL everything that `remaining` lists, again until it lists nothing; whether it came to that.
+def kill_all(
+    remaining: Callable[[], Collection[int]], seconds: float, *, gone: Callable[[], bool] | None = None
+) -> bool:
+    """SIGKILL everything that `remaining` lists, again until nothing is left; whether it came to that.
 
     All are stopped before any is killed: what is stopped neither forks a replacement nor collects
     a child, so a fork bomb comes to rest and a listed pid stays what it was.
+
+    Args:
+        remaining: lists what is there. A process that hands over to a child and ends while the list
+            is read can be missed: one empty list proves nothing.
+        seconds: when to give up.
+        gone: whether nothing is left, where that can be known for certain; else several lists in a
+            row have to be empty.
     """
     deadline = time.monotonic() + seconds
     pause = _SWEEP_PAUSE
-    while remaining():
+    while not (gone() if gone else _empty(remaining)):
         stopped: set[int] = set()
         for _ in range(_MAX_STOP_SWEEPS):
             new = set(remaining()) - stopped
@@ -120,10 +130,14 @@ def kill_all(remaining: Callable[[], Collection[int]], seconds: float) -> bool:
             stopped |= new
         _send_all(remaining(), signal.SIGKILL)
         if time.monotonic() > deadline:
-            return not remaining()
+            return gone() if gone else _empty(remaining)
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
     return True
+
+
+def _empty(remaining: Callable[[], Collection[int]]) -> bool:
+    return not any(remaining() for _ in range(_EMPTY_LISTS))
 
 
 def _send_all(pids: Collection[int], number: int) -> None:

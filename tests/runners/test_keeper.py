@@ -1,4 +1,6 @@
 import os
+import signal
+import subprocess
 import subprocess
 import sys
 
@@ -68,3 +70,26 @@ def test_nothing_to_kill_is_done_at_once():
 
 def test_what_cannot_be_killed_is_told_within_the_bound():
     assert not kill_all(lambda: [2**22 + 1], 0.01)
+
+
+def test_one_empty_list_does_not_end_the_killing():
+    """A process that hands over to its child while the list is read is missing from that list."""
+    child = subprocess.Popen(["/bin/sleep", "600"])
+    lists = iter([[], [], [child.pid]])
+    try:
+        assert kill_all(lambda: next(lists, [] if child.poll() is not None else [child.pid]), 10.0)
+        assert child.poll() == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_killing_ends_where_it_is_certain_that_nothing_is_left():
+    child = subprocess.Popen(["/bin/sleep", "600"])
+    lists = iter([[]] * 20)
+    try:
+        assert kill_all(lambda: next(lists, [child.pid]), 10.0, gone=lambda: child.poll() is not None)
+        assert child.poll() == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
