@@ -1,7 +1,6 @@
 import os
 import signal
 import subprocess
-import subprocess
 import sys
 
 from hypothesis import given
