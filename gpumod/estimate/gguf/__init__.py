@@ -1,0 +1,1 @@
+"""GGUF: the header of a model file, read without its weights."""
