@@ -1,0 +1,129 @@
+"""Reads the header of a model in GGUF: one file, or all parts of a split one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from gpumod.estimate.errors import ModelFileError
+from gpumod.estimate.gguf.header import GgufHeader, Tensor
+from gpumod.estimate.gguf.part import Part, read_part
+from gpumod.estimate.gguf.source import Allowance, shown
+
+_PART_NAME: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+"""`llama_split_path` in llama.cpp."""
+_NAMED_MISSING: Final = 3
+
+
+def read_gguf(path: str | os.PathLike[str]) -> GgufHeader:
+    """Read a model's header, without its tensors' data, and check that its files are complete.
+
+    The format: docs/gguf.md of ggml; what is refused is what gguf.cpp and llama-model-loader.cpp refuse. Number
+    arrays of more than 4096 values, string arrays of more than 64 and strings of more than 1 MiB are stepped
+    over. Memory is bounded by 64 MiB and a window of 1 MiB; a real header takes about 2 MiB.
+
+    Args:
+        path: the file; of a split model any part.
+
+    Raises:
+        ModelFileError: a file is missing, unreadable, no GGUF (version 2 or 3, little-endian), cut off or corrupt.
+    """
+    name = os.fspath(path)
+    allowance = Allowance()
+    first_path, expected = _first_of(name)
+    first = read_part(first_path, 0, allowance)
+    count = _number(first, "split.count")
+    if count <= 1:
+        if first_path != name:
+            raise ModelFileError(
+                f"{first_path} is a whole model by its own account, so {name} is no part of it"
+            )
+        return _header([first])
+    if count != expected:
+        raise ModelFileError(
+            f"{first_path} is the first of {count} parts, but its name does not say so: llama.cpp finds the others by "
+            f"names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
+        )
+    _must_be_first(first)
+    paths = [_part_path(first_path, number, count) for number in range(count)]
+    _must_exist(first_path, paths)
+    parts = [first, *(read_part(one, number, allowance) for number, one in enumerate(paths) if number)]
+    _check_parts(parts)
+    return _header(parts)
+
+
+def _first_of(name: str) -> tuple[str, int]:
+    """The first part's path and the number of parts, by the name alone; 1 for a name that says nothing."""
+    match = _PART_NAME.search(name)
+    if match is None:
+        return name, 1
+    return _part_path(name, 0, int(match[2])), int(match[2])
+
+
+def _part_path(name: str, number: int, count: int) -> str:
+    return _PART_NAME.sub("", name) + f"-{number + 1:05d}-of-{count:05d}.gguf"
+
+
+def _must_be_first(first: Part) -> None:
+    number = _number(first, "split.no")
+    if number:
+        raise ModelFileError(
+            f"{first.path} is part {number + 1} by its own account, not part 1: rename the files as they were"
+        )
+
+
+def _must_exist(first: str, paths: list[str]) -> None:
+    missing = [path for path in paths if not os.path.lexists(path)]
+    if missing:
+        names = ", ".join(Path(path).name for path in missing[:_NAMED_MISSING])
+        more = f" and {len(missing) - _NAMED_MISSING} more" if len(missing) > _NAMED_MISSING else ""
+        raise ModelFileError(
+            f"{first} is the first of {len(paths)} parts, of which {len(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing beside it: fetch {names}{more}"
+        )
+
+
+def _check_parts(parts: list[Part]) -> None:
+    """What llama.cpp checks of a split model (`llama_model_loader`): the parts belong together, none lacks tensors."""
+    for number, part in enumerate(parts):
+        if _number(part, "split.no") != number or _number(part, "split.count") != len(parts):
+            raise ModelFileError(
+                f"{part.path} is not part {number + 1} of {len(parts)} by its own account: it belongs to another model"
+            )
+    total = sum(len(part.tensors) for part in parts)
+    claimed = _number(parts[0], "split.tensors.count", total)
+    if total != claimed:
+        raise ModelFileError(
+            f"{parts[0].path} says that its {len(parts)} parts have {claimed} tensors, but they have {total}: "
+            "they do not belong together; fetch them again"
+        )
+
+
+def _header(parts: list[Part]) -> GgufHeader:
+    first = parts[0]
+    tensors: list[Tensor] = []
+    seen: set[str] = set()
+    for part in parts:
+        for tensor in part.tensors:
+            if tensor.name in seen:
+                raise ModelFileError(
+                    f"{part.path} has the tensor {shown(tensor.name)} a second time; fetch it again"
+                )
+            seen.add(tensor.name)
+            tensors.append(tensor)
+    files = tuple((part.path, part.size) for part in parts)
+    return GgufHeader(first.path, first.metadata, tuple(tensors), files)
+
+
+def _number(part: Part, key: str, default: int = 0) -> int:
+    """A whole number of the metadata.
+
+    Raises:
+        ModelFileError: it is something else.
+    """
+    value = part.metadata.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ModelFileError(f"{part.path} is corrupt: its {key} is not a whole number; fetch it again")
+    return value
