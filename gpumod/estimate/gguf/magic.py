@@ -40,9 +40,7 @@ def check_magic(source: Source) -> None:
         source.fail("ends after its first bytes: the download was cut off; fetch it again")
     version = int.from_bytes(head[4:8], "little")
     if not version & 0xFFFF:
-        source.fail(
-            "is in big-endian byte order, for other processors than this one: fetch the little-endian one"
-        )
+        source.fail("is in big-endian byte order, for other processors: fetch the little-endian file")
     if version < _VERSIONS[0]:
         source.fail(f"is in version {version} of GGUF, which llama.cpp no longer reads: fetch a newer one")
     if version > _VERSIONS[-1]:
@@ -51,12 +49,12 @@ def check_magic(source: Source) -> None:
 
 
 def _instead(head: bytes) -> str:
-    for beginning, answer in _BEGINNINGS:
-        if head.startswith(beginning):
-            return answer
     # Eight bytes with the length of a JSON object, which follows.
     if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < 2**32:
         return "is a safetensors file, which vLLM reads and llama.cpp does not: fetch a GGUF of the model"
+    for beginning, answer in _BEGINNINGS:
+        if head.startswith(beginning):
+            return answer
     if head.lstrip().lower().startswith(_PAGES):
-        return "is a web page, not a model: the server answered with a page; fetch it again, perhaps with a login"
+        return "is a web page, not a model: fetch it again, perhaps with a login"
     return "is not a GGUF: it does not begin with those four letters"

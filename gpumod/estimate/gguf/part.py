@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gpumod.estimate.errors import ModelFileError
@@ -72,7 +73,7 @@ def _opened(path: str) -> Iterator[tuple[int, int]]:
     opening of a pipe that took the file's place meanwhile would wait for a writer.
     """
     try:
-        _must_be_file(path, os.stat(path).st_mode)
+        _must_be_file(path, Path(path).stat().st_mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as problem:
         raise ModelFileError(f"{path} cannot be read: {problem.strerror}") from problem
@@ -88,8 +89,6 @@ def _opened(path: str) -> Iterator[tuple[int, int]]:
 
 def _must_be_file(path: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
-        raise ModelFileError(
-            f"{path} is a folder: name the .gguf file in it, the first one if there are several parts"
-        )
+        raise ModelFileError(f"{path} is a folder: name the .gguf file in it, of several parts the first")
     if not stat.S_ISREG(mode):
         raise ModelFileError(f"{path} is not a file but a pipe, a socket or a device")

@@ -20,15 +20,16 @@ _NAMED_MISSING: Final = 3
 def read_gguf(path: str | os.PathLike[str]) -> GgufHeader:
     """Read a model's header, without its tensors' data, and check that its files are complete.
 
-    The format: docs/gguf.md of ggml; what is refused is what gguf.cpp and llama-model-loader.cpp refuse. Number
-    arrays of more than 4096 values, string arrays of more than 64 and strings of more than 1 MiB are stepped
-    over. Memory is bounded by 64 MiB and a window of 1 MiB; a real header takes about 2 MiB.
+    The format: docs/gguf.md of ggml; what is refused is what gguf.cpp and llama-model-loader.cpp refuse.
+    Number arrays of more than 4096 values, string arrays of more than 64 and strings of more than 1 MiB are
+    stepped over. Memory is bounded by 64 MiB and a window of 1 MiB; a real header takes about 2 MiB.
 
     Args:
         path: the file; of a split model any part.
 
     Raises:
-        ModelFileError: a file is missing, unreadable, no GGUF (version 2 or 3, little-endian), cut off or corrupt.
+        ModelFileError: a file is missing, unreadable, cut off, corrupt, or no little-endian GGUF of version 2
+            or 3.
     """
     name = os.fspath(path)
     allowance = Allowance()
@@ -37,14 +38,12 @@ def read_gguf(path: str | os.PathLike[str]) -> GgufHeader:
     count = _number(first, "split.count")
     if count <= 1:
         if first_path != name:
-            raise ModelFileError(
-                f"{first_path} is a whole model by its own account, so {name} is no part of it"
-            )
+            raise ModelFileError(f"{first_path} says that it is a whole model, so {name} is no part of it")
         return _header([first])
     if count != expected:
         raise ModelFileError(
-            f"{first_path} is the first of {count} parts, but its name does not say so: llama.cpp finds the others by "
-            f"names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
+            f"{first_path} says that it is the first of {count} parts, but its name does not: llama.cpp finds the "
+            f"others by names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
         )
     _must_be_first(first)
     paths = [_part_path(first_path, number, count) for number in range(count)]
@@ -70,7 +69,7 @@ def _must_be_first(first: Part) -> None:
     number = _number(first, "split.no")
     if number:
         raise ModelFileError(
-            f"{first.path} is part {number + 1} by its own account, not part 1: rename the files as they were"
+            f"{first.path} says that it is part {number + 1}, not part 1: rename the files as they were"
         )
 
 
@@ -86,17 +85,17 @@ def _must_exist(first: str, paths: list[str]) -> None:
 
 
 def _check_parts(parts: list[Part]) -> None:
-    """What llama.cpp checks of a split model (`llama_model_loader`): the parts belong together, none lacks tensors."""
+    """What llama.cpp checks (`llama_model_loader`): the parts belong together and have all tensors."""
     for number, part in enumerate(parts):
         if _number(part, "split.no") != number or _number(part, "split.count") != len(parts):
             raise ModelFileError(
-                f"{part.path} is not part {number + 1} of {len(parts)} by its own account: it belongs to another model"
+                f"{part.path} does not say that it is part {number + 1} of {len(parts)}: it belongs to another model"
             )
     total = sum(len(part.tensors) for part in parts)
     claimed = _number(parts[0], "split.tensors.count", total)
     if total != claimed:
         raise ModelFileError(
-            f"{parts[0].path} says that its {len(parts)} parts have {claimed} tensors, but they have {total}: "
+            f"{parts[0].path} says that all parts have {claimed} tensors, but they have {total}: "
             "they do not belong together; fetch them again"
         )
 
@@ -108,9 +107,7 @@ def _header(parts: list[Part]) -> GgufHeader:
     for part in parts:
         for tensor in part.tensors:
             if tensor.name in seen:
-                raise ModelFileError(
-                    f"{part.path} has the tensor {shown(tensor.name)} a second time; fetch it again"
-                )
+                raise ModelFileError(f"{part.path} has the tensor {shown(tensor.name)} twice; fetch it again")
             seen.add(tensor.name)
             tensors.append(tensor)
     files = tuple((part.path, part.size) for part in parts)

@@ -23,7 +23,7 @@ _SHOWN: Final = 60
 class Allowance:
     """What reading one model may still take; a header that wants more is refused as corrupt.
 
-    The largest real headers (a vocabulary of 262k tokens with 515k merges, 2000 tensors) need a twentieth of it.
+    The largest real headers (262k tokens with 515k merges, 2000 tensors) need a twentieth of it.
 
     Args:
         memory: bytes of values to keep, as they are in Python's memory.
@@ -118,7 +118,7 @@ class Source:
     def _skip_in_window(self, count: int) -> int:
         """How many strings were stepped over: all, or those whose length stands within the window.
 
-        The end of the window is found by the failing read, since a comparison for each string costs a third more.
+        The end of the window is found by the failing read: a comparison for each string costs a third more.
         """
         window, at, done, length = self._window, self._at, 0, _U64
         try:

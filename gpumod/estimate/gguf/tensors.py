@@ -52,8 +52,8 @@ def check_data(
 ) -> None:
     """Check that the tensors' data lies where llama.cpp looks for it, and that all of it is there.
 
-    The data begins at the next multiple of the alignment; each tensor follows the one before it, padded to the
-    alignment, except the last, whose padding may be missing (`gguf_init_from_reader` in gguf.cpp).
+    The data begins at the next multiple of the alignment; each tensor follows the one before it, padded to
+    the alignment, except the last, whose padding may be missing (`gguf_init_from_reader` in gguf.cpp).
 
     Raises:
         ModelFileError: the file ends too early, or the tensors lie elsewhere.
@@ -63,7 +63,7 @@ def check_data(
     for tensor, offset in zip(tensors, offsets, strict=True):
         if offset != expected:
             source.fail(
-                f"is corrupt: the data of {shown(tensor.name)} is at {offset}, not at {expected}; fetch it again"
+                f"is corrupt: {shown(tensor.name)} begins at {offset} instead of {expected}; fetch it again"
             )
         end = offset + tensor_bytes(tensor)
         expected = _aligned(end, alignment)
