@@ -15,7 +15,7 @@ from gpumod import __version__
 from gpumod.config import reload_catalog
 from gpumod.core.errors import ConfigError
 from gpumod.engines import engines, run_command
-from gpumod.estimate import FileSizeFootprints
+from gpumod.estimate import ModelFootprints
 from gpumod.hardware.detect import open_hardware
 from gpumod.hardware.probe import LocalHostProbe
 from gpumod.hardware.procfs import read_stat
@@ -70,7 +70,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
             user=settings.engine_user,
             bounds=settings.bounds,
         ),
-        footprints=FileSizeFootprints(),
+        footprints=ModelFootprints(),
         load_catalog=partial(reload_catalog, settings),
         log_path=lambda service: log_path(settings.state_dir, service),
         new_id=new_id,

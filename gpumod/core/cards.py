@@ -61,6 +61,27 @@ class CardProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class CardModel:
+    """What a footprint depends on of a card: equal cards have equal models.
+
+    Args:
+        name: the driver's name of it.
+        total: bytes that can be allocated on an empty one; None where that is not known.
+        compute_capability: CUDA's, for example (8, 9).
+        multiprocessors: the CUDA context's size grows with them.
+    """
+
+    name: str
+    total: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
+
+
+HOST_MODEL: Final = CardModel(HOST_CARD_NAME)
+"""The host's memory, where it is a card."""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One memory device at one moment.
 
@@ -81,10 +102,17 @@ class Card:
     pids_visible: bool = True
     """Whether the PIDs that the driver lists are those of this PID namespace."""
     compute_capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
     processes: tuple[CardProcess, ...] = ()
     utilization: int | None = None
     temperature: int | None = None
     power_watts: float | None = None
+
+    @property
+    def model(self) -> CardModel:
+        """What all cards of its kind have in common."""
+        total = self.total - self.reserved
+        return CardModel(self.name, total, self.compute_capability, self.multiprocessors)
 
     @property
     def is_host(self) -> bool:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from gpumod.core.cards import CardEvent, CardsReading, PortHolder
+from gpumod.core.cards import CardEvent, CardModel, CardsReading, PortHolder
 from gpumod.core.events import Event, EventKind
 from gpumod.core.footprint import Footprint, Measurement
+from gpumod.core.landmine import Landmine
 from gpumod.core.lease import Lease
 from gpumod.core.names import CardId, LeaseId, ModeId, ServiceId, SwitchId
 from gpumod.core.plan import Plan, Refused
@@ -334,17 +335,41 @@ class Footprints(Protocol):
     """Predicts what a service takes."""
 
     def footprint(
-        self, spec: ServiceSpec, count: int, card_name: str, *, card_total: int | None = None
+        self, spec: ServiceSpec, count: int, card: CardModel, build: EngineBuild | None = None
     ) -> Footprint:
-        """For `count` cards of a model. Declared, else learned, else estimated."""
+        """For `count` cards of a model. Declared, else learned, else estimated.
+
+        Args:
+            spec: the service.
+            count: how many cards.
+            card: the cards' model.
+            build: the engine that will run it; None where it is not known.
+        """
         ...
 
-    def fingerprint(self, spec: ServiceSpec, count: int, card_name: str) -> str:
-        """Names everything that decides how much memory a service takes on such cards."""
+    def landmines(
+        self, spec: ServiceSpec, count: int, card: CardModel, build: EngineBuild | None = None
+    ) -> tuple[Landmine, ...]:
+        """Known traps of such a launch, the fatal ones first."""
+        ...
+
+    def measured(
+        self,
+        spec: ServiceSpec,
+        card: CardModel,
+        build: EngineBuild | None,
+        *,
+        stage: str,
+        used: tuple[int, ...],
+        host: int,
+        at: float,
+        split: tuple[int, ...] = (),
+    ) -> Measurement:
+        """What a launch was seen to take, under its fingerprint. Arguments as in `Measurement`."""
         ...
 
     def learn(self, measurement: Measurement) -> None:
-        """Remember what a launch took; `measurement.fingerprint` is this port's."""
+        """Remember what a launch took, as `measured` made it."""
         ...
 
 

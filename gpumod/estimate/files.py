@@ -1,8 +1,10 @@
-"""Which files hold a service's weights, and how large they are."""
+"""Which files hold a service's weights, how large they are, and whether they are still the same."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,25 @@ from gpumod.core.spec import ServiceSpec
 _SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})(\.gguf)$")
 _MOST_SHARDS: Final = 1000
 _WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".gguf")
+_CONFIGURATION: Final = (".json",)
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What is at a path.
+
+    Args:
+        size: bytes of the file, or of the weights directly in the folder.
+        identity: (size, time of change in ns, inode) of each file, so that another file under the same
+            path is another one, and the same file under another path is not.
+    """
+
+    size: int
+    identity: tuple[tuple[int, int, int], ...] = ()
+
+
+LookAt = Callable[[str], OnDisk | None]
+"""What is at a path; None where nothing can be seen."""
 
 
 def model_files(spec: ServiceSpec) -> tuple[str, ...]:
@@ -19,28 +40,39 @@ def model_files(spec: ServiceSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for name in named if name for part in _shards(name)))
 
 
-def size_on_disk(path: str) -> int | None:
-    """Bytes of a file, or of the weights directly in a folder; None where there are none to be seen.
+def on_disk(path: str) -> OnDisk | None:
+    """The file at a path, or the weights and their configuration directly in a folder.
 
-    A model by its hub's name (`org/model`) is no path and has no size here.
+    None where there is none to be seen: a model by its hub's name (`org/model`) is no path.
     """
     if not path.startswith("/"):
         return None
     place = Path(path)
     try:
         if not place.is_dir():
-            return place.stat().st_size
-        weights = [one for one in place.iterdir() if one.suffix in _WEIGHTS]
+            return OnDisk(place.stat().st_size, (_identity(place),))
+        files = list(place.iterdir())
+        weights = [one for one in files if one.suffix in _WEIGHTS]
         # A checkpoint in both formats is loaded from safetensors alone.
         preferred = [one for one in weights if one.suffix == ".safetensors"] or weights
-        return sum(one.stat().st_size for one in preferred) or None
+        size = sum(one.stat().st_size for one in preferred)
+        configuration = [one for one in files if one.suffix in _CONFIGURATION]
+        identity = tuple(sorted(map(_identity, (*preferred, *configuration))))
+        return OnDisk(size, identity) if size else None
     except OSError:
         return None
 
 
-def _shards(path: str) -> tuple[str, ...]:
+def _identity(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _shards(path: str) -> Iterator[str]:
     match = _SHARD.search(path)
     if match is None or not 0 < int(match[2]) <= _MOST_SHARDS:
-        return (path,)
+        yield path
+        return
     stem, count = path[: match.start()], int(match[2])
-    return tuple(f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
+    for number in range(1, count + 1):
+        yield f"{stem}-{number:05d}-of-{count:05d}.gguf"

@@ -19,6 +19,10 @@ _PROCESS_LISTS: Final = (
 _LIST_VERSIONS: Final = ("_v3", "_v2")
 _LIST_TRIES: Final = 3
 
+_CORES_PER_MULTIPROCESSOR: Final = {5: 128, 6: 128, 7: 64, 8: 128, 9: 128, 10: 128, 12: 128}
+_EXCEPTIONS: Final = {(6, 0): 64, (8, 0): 64}
+"""CUDA cores per multiprocessor by compute capability (CUDA C++ programming guide, arithmetic throughput)."""
+
 _NO_LIBRARY: Final = (
     "libnvidia-ml.so.1 is not installed: install the user-space libraries of the NVIDIA driver"
     " (in a container: give it the `utility` driver capability)"
@@ -70,6 +74,7 @@ class KnownCard:
     index: int
     name: str
     compute_capability: tuple[int, int] | None
+    multiprocessors: int | None
     handle: Any
 
 
@@ -233,12 +238,23 @@ def _enumerate() -> tuple[tuple[KnownCard, ...], tuple[UnreadableCard, ...]]:
 def _known(handles: list[Any], places: list[int], unreadable: list[UnreadableCard]) -> Iterator[KnownCard]:
     for index, handle in zip(places, handles, strict=True):
         try:
+            capability = _optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
             yield KnownCard(
                 id=CardId(str(pynvml.nvmlDeviceGetUUID(handle))),
                 index=index,
                 name=str(pynvml.nvmlDeviceGetName(handle)),
-                compute_capability=_optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle),
+                compute_capability=capability,
+                multiprocessors=_multiprocessors(handle, capability),
                 handle=handle,
             )
         except pynvml.NVMLError as error:
             unreadable.append(UnreadableCard(index, error))
+
+
+def _multiprocessors(handle: Any, capability: tuple[int, int] | None) -> int | None:
+    """NVML tells a card's CUDA cores, and not how many share a multiprocessor."""
+    if capability is None:
+        return None
+    each = _EXCEPTIONS.get(capability) or _CORES_PER_MULTIPROCESSOR.get(capability[0])
+    cores = _optional(pynvml.nvmlDeviceGetNumGpuCores, handle)
+    return cores // each if cores and each else None

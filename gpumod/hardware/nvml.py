@@ -181,6 +181,7 @@ def compose(
         age=max(0.0, now - seen.at) if stale else 0.0,
         pids_visible=seen.pids_visible,
         compute_capability=seen.compute_capability,
+        multiprocessors=seen.multiprocessors,
         processes=tuple(
             CardProcess(
                 pid=process.pid,

@@ -57,6 +57,7 @@ class Seen:
     name: str
     at: float
     compute_capability: tuple[int, int] | None = None
+    multiprocessors: int | None = None
     memory: Memory = field(default_factory=lambda: Memory(0, 0, 0, 0, has_reserve=True))
     processes: tuple[ListedProcess, ...] = ()
     pids_visible: bool = True
@@ -253,6 +254,7 @@ def _not_read(card: KnownCard, now: float) -> Seen:
         card.name,
         now,
         card.compute_capability,
+        card.multiprocessors,
         health=CardHealth.UNKNOWN,
         reason="the card has not been read yet",
     )

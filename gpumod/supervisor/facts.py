@@ -61,13 +61,14 @@ class FactFinder:
             for name, one in zip(wanted, findings, strict=True)
         ]
         known = wanted | {one.record.id: one.record.spec for one in running if one.record.id not in wanted}
+        builds = [(spec, await self._build(spec)) for spec in known.values()]
         return Facts(
             now=self._parts.clock.now(),
             reading=reading,
             services=running,
             findings=dict(zip(wanted, findings, strict=True)),
             # They look at the models' files, which may be on a slow disk.
-            footprints=await asyncio.to_thread(self._footprints, tuple(known.values()), reading),
+            footprints=await asyncio.to_thread(self._footprints, builds, reading),
             desired=desired,
         )
 
@@ -163,6 +164,10 @@ class FactFinder:
             assigned = self._ports.assign(specs, running, avoid)
         return assigned
 
+    async def _build(self, spec: ServiceSpec) -> EngineBuild | None:
+        build = await self._parts.engine(spec.engine).build(spec)
+        return None if isinstance(build, str) else build
+
     async def _find(
         self, spec: ServiceSpec, port: int, running: tuple[RunningService, ...], reading: CardsReading
     ) -> TargetFinding:
@@ -212,16 +217,14 @@ class FactFinder:
         return found, missing
 
     def _footprints(
-        self, specs: Iterable[ServiceSpec], reading: CardsReading
+        self, builds: Iterable[tuple[ServiceSpec, EngineBuild | None]], reading: CardsReading
     ) -> Mapping[FootprintKey, Footprint]:
-        totals = {card.name: card.total - card.reserved for card in reading.cards}
+        models = {card.name: card.model for card in reading.cards}
         return {
-            FootprintKey(spec.id, count, name): self._parts.footprints.footprint(
-                spec, count, name, card_total=total
-            )
-            for spec in specs
+            FootprintKey(spec.id, count, name): self._parts.footprints.footprint(spec, count, model, build)
+            for spec, build in builds
             for count in {len(spec.cards.exact) or spec.cards.count}
-            for name, total in totals.items()
+            for name, model in models.items()
         }
 
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpumod.core.errors import StartFailedError, StoreError
-from gpumod.core.footprint import Measurement
 from gpumod.core.ports import Liveness, Readiness, RunRequest
 from gpumod.core.service import ExitReport, ServiceRecord
 from gpumod.core.states import ServiceState
@@ -109,9 +108,10 @@ class Launcher:
                 await self._until_ready(record, exit_seen)
                 loaded = self._parts.clock.monotonic() - started
                 await self._check_listener(record)
+                await self._measure(record, "ready")
                 await self._warm_up(record, exit_seen)
                 warm = self._parts.clock.monotonic() - started
-                held = await self._measure(record)
+                held = await self._measure(record, "warm")
                 if exit_seen.done():
                     raise await self._explained(record, exit_seen.result())
         except StartFailedError as error:
@@ -233,42 +233,48 @@ class Launcher:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    async def _measure(self, record: ServiceRecord) -> str:
+    async def _measure(self, record: ServiceRecord, stage: str) -> str:
         facts = await self._finder.now(only=record.cards)
         running = facts.running(record.id)
         held: dict[CardId, int] = dict(running.held) if running else {}
         if not held:
             return "an amount that the driver does not tell"
         await self._world.observe(record.key, held)
-        await self.learn(record, held, "warm")
+        await self.learn(record, held, stage)
         return ", ".join(f"{format_size(size)} on {card}" for card, size in sorted(held.items()))
 
     async def learn(self, record: ServiceRecord, held: dict[CardId, int], stage: str) -> None:
-        """Keep what an attempt was seen to take."""
+        """Keep what an attempt was seen to take, while its program and files are still the same."""
         launch = _launch(record)
-        names = {card.id: card.name for card in (await self._parts.hardware.read(only=launch.cards)).cards}
-        if not launch.cards or not all(card in held and card in names for card in launch.cards):
+        reading = await self._parts.hardware.read(only=launch.cards)
+        models = {card.id: card.model for card in reading.cards}
+        if not launch.cards or not all(card in held and card in models for card in launch.cards):
             return
-        card_name = names[launch.cards[0]]
+        build = await self._parts.engine(record.spec.engine).build(record.spec)
+        if isinstance(build, str) or build.version != launch.build or await self._changed(launch):
+            return
         # It looks at the model's files, which may be on a slow disk.
-        fingerprint = await asyncio.to_thread(
-            self._parts.footprints.fingerprint, record.spec, len(launch.cards), card_name
-        )
-        measurement = Measurement(
-            fingerprint=fingerprint,
-            service=record.id,
-            card_name=card_name,
-            count=len(launch.cards),
+        measurement = await asyncio.to_thread(
+            self._parts.footprints.measured,
+            record.spec,
+            models[launch.cards[0]],
+            build,
             stage=stage,
             used=tuple(held[card] for card in launch.cards),
             host=0,
             at=self._parts.clock.now(),
+            split=record.footprint.split if record.footprint else (),
         )
         self._parts.footprints.learn(measurement)
         try:
             await self._parts.store.add_measurement(measurement)
         except StoreError as error:
             _log.error("what %s took could not be kept: %s", record.id, error.detail)
+
+    async def _changed(self, launch: Launch) -> bool:
+        """Whether a file that it was started from is another one by now."""
+        now = await asyncio.gather(*(self._parts.host.identify(file.path) for file in launch.files))
+        return now != list(launch.files)
 
     async def _explained(self, record: ServiceRecord, report: ExitReport) -> StartFailedError:
         lines = await asyncio.to_thread(last_attempt, self._parts.log_path(record.id), _LOG_LINES)

@@ -34,28 +34,55 @@ from gpumod.testing.runner import FakeProcesses, FakeRunner
 from gpumod.testing.store import MemoryStore
 
 if TYPE_CHECKING:
-    from gpumod.core.ports import RunRequest
+    from gpumod.core.cards import CardModel
+    from gpumod.core.landmine import Landmine
+    from gpumod.core.ports import EngineBuild, RunRequest
     from gpumod.core.service import RunKey
 
 
 class DeclaredFootprints:
-    """Footprints that are exactly what the preset declares; remembers what it was taught."""
+    """Footprints that are exactly what the preset declares; remembers what it was taught.
+
+    Attributes:
+        mined: the landmines of services.
+    """
 
     def __init__(self) -> None:
         self.learned: list[Measurement] = []
+        self.mined: dict[ServiceId, tuple[Landmine, ...]] = {}
 
     def footprint(
-        self, spec: ServiceSpec, count: int, card_name: str, *, card_total: int | None = None
+        self, spec: ServiceSpec, count: int, card: CardModel, build: EngineBuild | None = None
     ) -> Footprint:
         """The declared size on each card."""
-        del card_name, card_total
+        del card, build
         sizes = (spec.vram.per_card(count) if spec.vram else None) or (GIB,) * count
         return Footprint(sizes, Source.DECLARED)
 
-    def fingerprint(self, spec: ServiceSpec, count: int, card_name: str) -> str:
-        """The service's id: nothing else changes memory here."""
-        del count, card_name
-        return str(spec.id)
+    def landmines(
+        self, spec: ServiceSpec, count: int, card: CardModel, build: EngineBuild | None = None
+    ) -> tuple[Landmine, ...]:
+        """Those of `mined`."""
+        del count, card, build
+        return self.mined.get(spec.id, ())
+
+    def measured(
+        self,
+        spec: ServiceSpec,
+        card: CardModel,
+        build: EngineBuild | None,
+        *,
+        stage: str,
+        used: tuple[int, ...],
+        host: int,
+        at: float,
+        split: tuple[int, ...] = (),
+    ) -> Measurement:
+        """Under the service's id: nothing else changes memory here."""
+        del build
+        return Measurement(
+            str(spec.id), spec.id, card.name, len(used), stage, used, host, at, spec=spec, split=split
+        )
 
     def learn(self, measurement: Measurement) -> None:
         """Remember."""

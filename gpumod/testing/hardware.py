@@ -37,6 +37,7 @@ class FakeCard:
     headroom: int = 0
     name: str = "NVIDIA GeForce RTX 3090"
     compute_capability: tuple[int, int] | None = (8, 6)
+    multiprocessors: int | None = 82
 
 
 @dataclass(slots=True)
@@ -256,6 +257,7 @@ class FakeHardware:
             reason=state.unmanaged,
             pids_visible=state.pids_visible,
             compute_capability=state.card.compute_capability,
+            multiprocessors=state.card.multiprocessors,
             processes=processes,
         )
         return state.seen

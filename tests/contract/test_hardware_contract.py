@@ -85,6 +85,7 @@ async def test_a_reading_lists_the_cards_and_the_host(rig):
     ]
     assert all(card.usable and card.pids_visible and not card.processes for card in reading.cards)
     assert reading.cards[0].compute_capability == (8, 6)
+    assert reading.cards[0].multiprocessors == 82
     assert 0 < reading.host.available <= reading.host.total
     assert abs(reading.at - rig.clock.now()) < 60
 

@@ -4,7 +4,7 @@ import pytest
 
 from gpumod.core.names import PresetId, ServiceId
 from gpumod.core.spec import Draft, EngineKind, ServiceSpec
-from gpumod.estimate import model_files, size_on_disk
+from gpumod.estimate.files import model_files, on_disk
 
 
 def spec(**fields):
@@ -29,16 +29,35 @@ def test_what_only_looks_like_shards(name):
 
 def test_sizes(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"x" * 7)
-    assert size_on_disk(str(tmp_path / "m.gguf")) == 7
-    assert size_on_disk(str(tmp_path / "missing")) is None
-    assert size_on_disk("org/model") is None
+    assert on_disk(str(tmp_path / "m.gguf")).size == 7
+    assert on_disk(str(tmp_path / "missing")) is None
+    assert on_disk("org/model") is None
 
 
 def test_a_folder_has_the_size_of_its_weights(tmp_path):
     (tmp_path / "config.json").write_bytes(b"x" * 100)
-    assert size_on_disk(str(tmp_path)) is None
+    assert on_disk(str(tmp_path)) is None
     (tmp_path / "a.bin").write_bytes(b"x" * 50)
-    assert size_on_disk(str(tmp_path)) == 50
+    assert on_disk(str(tmp_path)).size == 50
     for name in ("a.safetensors", "b.safetensors"):
         (tmp_path / name).write_bytes(b"x" * 20)
-    assert size_on_disk(str(tmp_path)) == 40
+    assert on_disk(str(tmp_path)).size == 40
+
+
+def test_a_file_is_the_same_under_another_name_and_another_one_once_it_is_replaced(tmp_path):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"x" * 7)
+    first = on_disk(str(path))
+    (tmp_path / "other.gguf").hardlink_to(path)
+    assert on_disk(str(tmp_path / "other.gguf")) == first
+    path.unlink()
+    path.write_bytes(b"y" * 7)
+    assert on_disk(str(path)) != first
+
+
+def test_a_folder_is_another_one_once_its_configuration_changes(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"x" * 20)
+    (tmp_path / "config.json").write_text("{}")
+    first = on_disk(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1}')
+    assert on_disk(str(tmp_path)) != first

@@ -137,7 +137,7 @@ async def test_indexes_follow_the_pci_bus_whatever_the_library_s_order(nvml_here
 
 
 async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
-    for call in ("PowerUsage", "UtilizationRates", "Temperature", "MigMode", "CudaComputeCapability"):
+    for call in ("PowerUsage", "UtilizationRates", "Temperature", "MigMode", "CudaComputeCapability", "NumGpuCores"):
         nvml_here.answer(f"nvmlDeviceGet{call}", standin.NOT_SUPPORTED, 0)
     nvml_here.set_card(1, utilization=42, temperature=61, power_mw=123_000)
     bare, full = (await hardware.read()).cards
@@ -147,7 +147,7 @@ async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
         None,
         None,
     )
-    assert bare.compute_capability is None
+    assert (bare.compute_capability, bare.multiprocessors) == (None, None)
     assert (full.utilization, full.temperature, full.power_watts) == (42, 61, 123.0)
 
 

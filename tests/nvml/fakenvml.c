@@ -8,7 +8,7 @@
  *
  * cards.json:
  *   driver, cuda_version
- *   cards:   [{uuid*, name, total*, reserved, used, bus, cc: [8, 6], temperature, power_mw, utilization, mig}]
+ *   cards:   [{uuid*, name, total*, reserved, used, bus, cc: [8, 6], cores, temperature, power_mw, utilization, mig}]
  *   answers: [{call*, code*, card}]    that call answers that NVML code; call "*" is every call about a card;
  *                                      13 (function not found) is what the binding also says of a missing symbol
  *   hangs:   [{call*, card}]           that call does not return while the entry is here (60 s at most)
@@ -184,7 +184,7 @@ static const char *text(int node, const char *otherwise)
 typedef struct Card {
     char uuid[96], name[96];
     u64 total, reserved, used;
-    u32 bus, major, minor, temperature, power, utilization, mig;
+    u32 bus, major, minor, cores, temperature, power, utilization, mig;
 } Card;
 typedef struct Rule { char call[64]; int card, code; } Rule;  /* card -1: any */
 typedef struct Event { u64 seq, type, code; int card; } Event;
@@ -221,6 +221,7 @@ static void read_card(int node)
     card->bus = (u32)number(get(node, "bus"), card_count + 1);
     card->major = (u32)number(cc, 8);
     card->minor = (u32)number(nodes[cc].next, 6);
+    card->cores = (u32)number(get(node, "cores"), 10496);
     card->temperature = (u32)number(get(node, "temperature"), 40);
     card->power = (u32)number(get(node, "power_mw"), 25000);
     card->utilization = (u32)number(get(node, "utilization"), 0);
@@ -527,6 +528,7 @@ API int nvmlDeviceGetCudaComputeCapability(Handle *handle, int *major, int *mino
     *minor = (int)card->minor;
     return leave(OK);
 }
+API int nvmlDeviceGetNumGpuCores(Handle *handle, u32 *out) { ENTER_CARD; *out = card->cores; return leave(OK); }
 API int nvmlDeviceGetMigMode(Handle *handle, u32 *current, u32 *pending)
 {
     ENTER_CARD;

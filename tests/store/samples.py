@@ -62,7 +62,7 @@ LAUNCH = Launch(
     fingerprint="f" * 64,
 )
 FOOTPRINT = Footprint(
-    (2**34, 2**33), Source.LEARNED, 10, 20, (2**34, 2**33), "note", (Part("weights", 1, Source.ESTIMATED),)
+    (2**34, 2**33), Source.LEARNED, 10, 20, (2**34, 2**33), "note", (Part("weights", (1, 1)),)
 )
 
 

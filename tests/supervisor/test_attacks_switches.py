@@ -334,15 +334,15 @@ async def test_files_are_not_looked_at_in_the_event_loop(make_box, monkeypatch):
     box = await make_box(CHAT, cards=1)
     aside = False
     looks = []
-    predict, name = box.footprints.footprint, box.footprints.fingerprint
+    predict, measure = box.footprints.footprint, box.footprints.measured
 
     def footprint(*args, **named):
         looks.append(aside)
         return predict(*args, **named)
 
-    def fingerprint(*args):
+    def measured(*args, **named):
         looks.append(aside)
-        return name(*args)
+        return measure(*args, **named)
 
     async def to_thread(work, *args, **named):
         nonlocal aside
@@ -353,7 +353,7 @@ async def test_files_are_not_looked_at_in_the_event_loop(make_box, monkeypatch):
             aside = False
 
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
-    box.footprints.footprint, box.footprints.fingerprint = footprint, fingerprint
+    box.footprints.footprint, box.footprints.measured = footprint, measured
     await box.switch("chat")
     assert looks
     assert all(looks), "a slow file system would stop every answer"
