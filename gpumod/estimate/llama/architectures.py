@@ -91,8 +91,17 @@ WITHOUT_MEMORY: Final = frozenset({
 })  # fmt: skip
 """Those that keep nothing between batches: encoders and diffusion models."""
 
-NEXTN_SKIPPED: Final = frozenset({"exaone4", "exaone-moe", "glm4", "bailingmoe2"})
+NEXTN_SKIPPED: Final = frozenset({"exaone4", "exaone-moe", "glm4", "bailingmoe2", "dots3note"})
 """Those whose MTP blocks are never loaded."""
+
+NEXTN_HEADS_LOADED: Final = frozenset({"cohere2moe", "step35"})
+"""Those whose MTP blocks' own embedding and head matrices are loaded, whether anything drafts or not."""
+
+WITHOUT_OUTPUT: Final = frozenset({
+    "bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert",
+    "modern-bert", "wavtokenizer-dec", "eagle3",
+})  # fmt: skip
+"""Those that have no output matrix of their own and do not use the input's either."""
 
 FOUR_POSITIONS: Final = frozenset({
     "qwen2vl", "paddleocr", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen4exp", "qwen3tts",

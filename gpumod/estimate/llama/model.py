@@ -14,6 +14,7 @@ from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.gguf.header import GgufHeader, SkippedArray
 from gpumod.estimate.llama import architectures as known
 from gpumod.estimate.llama.metadata import Metadata
+from gpumod.estimate.llama.tensors import LlamaTensor, model_tensors
 
 _MOST_LAYERS: Final = 1024
 """llama.cpp itself takes 512 (`LLAMA_MAX_LAYERS`)."""
@@ -106,14 +107,15 @@ class Recurrence:
     rollback: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LlamaModel:
-    """A model's dimensions.
+    """A model's dimensions; one is equal to itself only, so that what follows from it can be cached.
 
     Args:
         header: the file's header; its tensors are the weights.
         architecture: `general.architecture`.
         layers: all blocks, those for multi-token prediction (`nextn` of them) last.
+        tensors: the weights.
         embedding: values per token between the layers (`n_embd`).
         embedding_out: the same of what embeddings are returned in.
         vocabulary: tokens.
@@ -136,6 +138,7 @@ class LlamaModel:
     header: GgufHeader = field(repr=False)
     architecture: str
     layers: tuple[LlamaLayer, ...]
+    tensors: tuple[LlamaTensor, ...]
     embedding: int
     embedding_out: int
     vocabulary: int
@@ -192,6 +195,7 @@ def llama_model(header: GgufHeader) -> LlamaModel:
         header=header,
         architecture=architecture,
         layers=layers,
+        tensors=model_tensors(header, count),
         embedding=embedding,
         embedding_out=data.number("embedding_length_out", 0) or embedding,
         vocabulary=_vocabulary(header),
@@ -208,7 +212,7 @@ def llama_model(header: GgufHeader) -> LlamaModel:
         causal=data.flag("attention.causal", default=True),
         memory=architecture not in known.WITHOUT_MEMORY,
         nextn_loadable=architecture not in known.NEXTN_SKIPPED,
-        tied="output.weight" not in header.by_name,
+        tied="output.weight" not in header.by_name and architecture not in known.WITHOUT_OUTPUT,
         unknown=known.unknown_reason(architecture),
     )
 

@@ -14,6 +14,7 @@ from typing import Final
 from gpumod.core.ports import EngineBuild
 from gpumod.core.spec import Draft, ServiceSpec, Task
 from gpumod.estimate.llama.model import LlamaModel
+from gpumod.estimate.llama.sizes import padded
 
 BATCH: Final = 2048
 UBATCH: Final = 512
@@ -156,11 +157,6 @@ class LlamaSetting:
 
 _ROLLS_BACK: Final = frozenset({"draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark"})
 """Drafts that need the state of each drafted token (`common_params_speculative::need_n_rs_seq`)."""
-
-
-def padded(value: int, to: int) -> int:
-    """The next multiple of `to`."""
-    return -(-value // to) * to
 
 
 def llama_setting(
