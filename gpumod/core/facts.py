@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gpumod.core.cards import CardsReading, PortHolder
 from gpumod.core.footprint import Footprint, FootprintKey
+from gpumod.core.landmine import Landmine
 from gpumod.core.lease import Lease
 from gpumod.core.names import CardId, ServiceId
 from gpumod.core.service import Desired, ServiceRecord
@@ -65,6 +66,8 @@ class Facts:
     services: tuple[RunningService, ...] = ()
     findings: Mapping[ServiceId, TargetFinding] = field(default_factory=dict)
     footprints: Mapping[FootprintKey, Footprint] = field(default_factory=dict)
+    landmines: Mapping[FootprintKey, tuple[Landmine, ...]] = field(default_factory=dict)
+    """Known traps of a start; none where there is no entry."""
     leases: tuple[Lease, ...] = ()
     desired: Desired | None = None
 

@@ -167,6 +167,8 @@ class RefusalCode(StrEnum):
     NOT_BUILT = "not_built"
     DEPENDENCY = "dependency"
     UNKILLABLE = "unkillable"
+    LANDMINE = "landmine"
+    """The launch is known not to work: on none of the cards that it could have."""
 
 
 @dataclass(frozen=True, slots=True)

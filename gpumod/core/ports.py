@@ -284,7 +284,10 @@ class Engine(Protocol):
         generation: int,
         split: tuple[int, ...] = (),
     ) -> Launch:
-        """The launch record. `card_indexes` are PCI-ordered; `split` is bytes per card."""
+        """The launch record. `card_indexes` are PCI-ordered; `split` is each card's share, in any unit.
+
+        llama.cpp takes a share of so many layers, the output counted as one, at its word.
+        """
         ...
 
     async def probe(self, spec: ServiceSpec, launch: Launch) -> ProbeAnswer:

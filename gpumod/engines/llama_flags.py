@@ -145,11 +145,15 @@ def traits(help_text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a launch goes. `sizes` is bytes per card, for the split; empty means evenly."""
+    """Where a launch goes. `shares` are the cards' shares of the model; empty means evenly.
+
+    Integers that add up to the layers, the output counted as the last one, are taken at their word: layer i
+    goes to the first card at which the sum of shares is more than i (llama-model.cpp, `get_layer_buft_list`).
+    """
 
     cards: tuple[CardId, ...]
     port: int
-    sizes: tuple[int, ...] = ()
+    shares: tuple[int, ...] = ()
 
     @property
     def host(self) -> bool:
@@ -239,14 +243,14 @@ def _devices(spec: ServiceSpec, build: EngineBuild, placement: Placement) -> Ite
         # Shares that follow from footprints move a little with each measurement: that is no other footprint.
         yield Piece(("--split-mode", mode, "--main-gpu", "0"))
         ratio = spec.split.ratio if spec.split else ()
-        shares = ratio or _mebibytes(placement.sizes) or (1,) * count
-        yield Piece(("--tensor-split", ",".join(f"{share:g}" for share in shares)), memory=bool(ratio))
+        shares = ratio or placement.shares or (1,) * count
+        yield Piece(("--tensor-split", ",".join(map(_number, shares))), memory=bool(ratio))
     if spec.llama.cpu_moe_layers is not None:
         yield Piece(("--n-cpu-moe", str(spec.llama.cpu_moe_layers)))
 
 
-def _mebibytes(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(max(1, size >> 20) for size in sizes)
+def _number(share: float) -> str:
+    return str(share) if isinstance(share, int) else f"{share:g}"
 
 
 def _draft(draft: Draft, build: EngineBuild, layers: int) -> Iterator[str]:

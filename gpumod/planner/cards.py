@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from gpumod.core.cards import Card, CardHealth, CardsReading
 from gpumod.core.facts import Facts
-from gpumod.core.footprint import Footprint, FootprintKey
+from gpumod.core.footprint import Footprint, FootprintKey, Spread
+from gpumod.core.landmine import Landmine
 from gpumod.core.names import HOST_CARD, CardId
 from gpumod.core.plan import Refusal, RefusalCode
 from gpumod.core.spec import CardRequest, ServiceSpec
@@ -33,12 +34,24 @@ def cards_asked(spec: ServiceSpec) -> int:
     return len(spec.cards.exact) or spec.cards.count
 
 
+def landmines_on(facts: Facts, spec: ServiceSpec, card_name: str) -> tuple[Landmine, ...]:
+    """Known traps of a service on cards of a model."""
+    return facts.landmines.get(FootprintKey(spec.id, cards_asked(spec), card_name), ())
+
+
+def fatal_landmines(facts: Facts, spec: ServiceSpec, card_name: str) -> tuple[Landmine, ...]:
+    """What keeps a service from ever working on cards of a model."""
+    return tuple(one for one in landmines_on(facts, spec, card_name) if one.fatal)
+
+
 def footprint_on(facts: Facts, spec: ServiceSpec, cards: Sequence[Card]) -> Footprint | None:
     """What a service takes on these cards in this order; None if it cannot be placed so.
 
-    Cards of different models are only mixed where the user named the cards, or where the service takes the
-    same on each of them and its engine allows it.
+    Cards of different models are only mixed where the user named the cards, where the service takes the same
+    on each of them, or where it can be divided between its layers, and its engine allows it.
     """
+    if any(fatal_landmines(facts, spec, card.name) for card in cards):
+        return None
     known = [facts.footprints.get(FootprintKey(spec.id, len(cards), card.name)) for card in cards]
     footprints = [one for one in known if one is not None and len(one.cards) == len(cards)]
     if not footprints or len(footprints) < len(cards):
@@ -48,20 +61,35 @@ def footprint_on(facts: Facts, spec: ServiceSpec, cards: Sequence[Card]) -> Foot
         return first
     if facts.findings[spec.id].multi_card_same_model:
         return None
+    spread = _mixed_spread([one.spread for one in footprints])
+    if spread is not None and first.split:
+        return replace(first, cards=spread.cards(first.split), spread=spread)
     if spec.cards.exact:
         return replace(first, cards=tuple(one.cards[slot] for slot, one in enumerate(footprints)))
     return first if all(one.cards == first.cards for one in footprints) else None
 
 
-def class_footprints(facts: Facts, spec: ServiceSpec) -> tuple[tuple[str, Footprint], ...]:
-    """The footprints of a service on each model of card that it could be placed on, by model."""
-    count = cards_asked(spec)
+def _mixed_spread(spreads: Sequence[Spread | None]) -> Spread | None:
+    """Over cards of different models the layers are the same, and what is beside them is each card's own."""
+    known = [one for one in spreads if one is not None]
+    if len(known) < len(spreads) or len({one.layers for one in known}) > 1:
+        return None
+    return Spread(known[0].layers, tuple(one.fixed[slot] for slot, one in enumerate(known)))
+
+
+def candidate_models(facts: Facts, spec: ServiceSpec) -> tuple[str, ...]:
+    """The models of the usable cards that a service asks for or could be placed on."""
     if spec.cards.exact:
         named = [card_named(facts.reading, name) for name in spec.cards.exact]
         cards: Iterable[Card] = [card for card in named if card is not None]
     else:
         cards = facts.reading.cards
-    names = sorted({card.name for card in cards if card.usable})
+    return tuple(sorted({card.name for card in cards if card.usable}))
+
+
+def class_footprints(facts: Facts, spec: ServiceSpec) -> tuple[tuple[str, Footprint], ...]:
+    """The footprints of a service on each model of card that it could be placed on, by model."""
+    count, names = cards_asked(spec), candidate_models(facts, spec)
     found = ((name, facts.footprints.get(FootprintKey(spec.id, count, name))) for name in names)
     return tuple((name, footprint) for name, footprint in found if footprint is not None)
 

@@ -13,7 +13,13 @@ from gpumod.core.names import ServiceId
 from gpumod.core.plan import Refusal, RefusalCode, Target
 from gpumod.core.spec import ServiceSpec
 from gpumod.core.units import MIB, format_duration, format_size
-from gpumod.planner.cards import card_refusals, cards_asked, class_footprints
+from gpumod.planner.cards import (
+    candidate_models,
+    card_refusals,
+    cards_asked,
+    class_footprints,
+    fatal_landmines,
+)
 from gpumod.planner.diff import Diff, was_at_work
 
 _DRIVER_WORDS = {
@@ -60,13 +66,32 @@ def _start_refusals(facts: Facts, spec: ServiceSpec) -> list[Refusal]:
         (RefusalCode.NOT_BUILT, finding.not_built),
     ):
         found += [Refusal(code, f"{spec.id}: {sentence}", spec.id) for sentence in sentences]
-    return [*found, *card_refusals(facts, spec), *_declared_refusals(facts, spec)]
+    return [
+        *found,
+        *card_refusals(facts, spec),
+        *_landmine_refusals(facts, spec),
+        *_declared_refusals(facts, spec),
+    ]
+
+
+def _landmine_refusals(facts: Facts, spec: ServiceSpec) -> list[Refusal]:
+    """What cannot work on any card that the service could have, or on one that it names."""
+    names = candidate_models(facts, spec)
+    fatal = [fatal_landmines(facts, spec, name) for name in names]
+    refused = any(fatal) if spec.cards.exact else bool(fatal) and all(fatal)
+    if not refused:
+        return []
+    traps = dict.fromkeys(one for found in fatal for one in found)
+    return [Refusal(RefusalCode.LANDMINE, f"{spec.id}: {one.sentence}", spec.id) for one in traps]
 
 
 def placeable(facts: Facts, spec: ServiceSpec) -> bool:
-    """Whether looking for room makes sense: its cards are there, and its declared sizes fit their number."""
+    """Whether looking for room makes sense.
+
+    Its cards are there, it can work on some of them, and its declared sizes fit their number.
+    """
     shaped = spec.vram is None or spec.vram.per_card(cards_asked(spec)) is not None
-    return shaped and not card_refusals(facts, spec)
+    return shaped and not card_refusals(facts, spec) and not _landmine_refusals(facts, spec)
 
 
 def _declared_refusals(facts: Facts, spec: ServiceSpec) -> list[Refusal]:

@@ -50,6 +50,8 @@ class NoRoom:
     # --- one service ------------------------------------------------------------------------------
 
     def _alone(self, spec: ServiceSpec, room: Sequence[int]) -> list[Refusal]:
+        if any(footprint.spread is not None for _, footprint in class_footprints(self.facts, spec)):
+            return [self._no_division(spec, room)]
         found = [self._on_card(spec, at, need, room[at]) for at, need in self._needs(spec)]
         refusals = [one for one in found if one is not None]
         if refusals:
@@ -72,6 +74,23 @@ class NoRoom:
             need=sum(known[0][1].cards),
             have=sum(max(0, size) for size in room),
             holders=self._all_holders(),
+        )
+
+    def _no_division(self, spec: ServiceSpec, room: Sequence[int]) -> Refusal:
+        """However its layers are divided over as many cards as it asks for."""
+        count = cards_asked(spec)
+        need = min(sum(footprint.cards) for _, footprint in class_footprints(self.facts, spec))
+        most = sum(sorted((max(0, size) for size in room), reverse=True)[:count])
+        more = len(room) > count and sum(max(0, size) for size in room) >= need
+        return Refusal(
+            RefusalCode.DOES_NOT_FIT,
+            f"{spec.id} needs {format_size(need)} together on {count} cards, however its layers are divided; "
+            f"there is on {self._rooms(room)}",
+            spec.id,
+            need=need,
+            have=most,
+            holders=self._all_holders(),
+            would_fit=f"cards: {count + 1} may" if more else "",
         )
 
     def _needs(self, spec: ServiceSpec) -> list[tuple[int, int]]:
@@ -239,10 +258,7 @@ def held_by(holders: Sequence[Holder]) -> str:
 
 
 def _fits_alone(item: Item, room: Sequence[int]) -> bool:
-    return any(
-        all(size <= room[card] for card, size in zip(option.cards, option.sizes, strict=True))
-        for option in item.options
-    )
+    return any(next(option.within(room), None) is not None for option in item.options)
 
 
 def _least(footprint: Footprint, card: CardId) -> int:

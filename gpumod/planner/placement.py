@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import combinations, permutations
+from typing import Final
 
 from gpumod.core.cards import Card
 from gpumod.core.facts import Facts, RunningService
@@ -13,6 +14,9 @@ from gpumod.core.spec import ServiceSpec
 from gpumod.planner.budget import Ledger, charge_on, ledgers, sizes_on
 from gpumod.planner.cards import card_named, cards_asked, exact_ids, footprint_on
 from gpumod.planner.packing import Item, Nodes, Option, pack
+
+_FEW: Final = 3
+"""So many cards are tried in every order, where a model is divided between its layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Placement:
 
     cards: dict[ServiceId, tuple[CardId, ...]]
     moved: frozenset[ServiceId]
+    splits: dict[ServiceId, tuple[int, ...]] = field(default_factory=dict)
+    """Layers per card of those that were divided between their layers."""
 
 
 def card_table(facts: Facts) -> Table:
@@ -149,22 +155,35 @@ def _exact_option(facts: Facts, table: Table, spec: ServiceSpec) -> Iterator[Opt
         cards = [card for name in spec.cards.exact if (card := card_named(facts.reading, name)) is not None]
         footprint = footprint_on(facts, spec, cards)
         if footprint is not None:
-            yield Option(positions, sizes_on(footprint, ids))
+            yield Option(positions, sizes_on(footprint, ids), 0, footprint.spread)
 
 
 def _options(
     facts: Facts, table: Table, spec: ServiceSpec, chosen: tuple[int, ...], former: tuple[CardId, ...]
 ) -> Iterator[Option]:
     cards = [table.ledgers[position].card for position in chosen]
-    split_with_host = len(cards) > 1 and any(card.is_host for card in cards)
-    footprint = None if split_with_host else footprint_on(facts, spec, cards)
+    if len(cards) > 1 and any(card.is_host for card in cards):
+        return
+    footprint = footprint_on(facts, spec, cards)
     if footprint is None:
         return
     sizes = sizes_on(footprint, tuple(card.id for card in cards))
-    for positions in _arrangements(chosen, sizes):
-        ids = tuple(table.ledgers[position].card.id for position in positions)
+    divided = footprint.spread is not None
+    for positions in _orders(chosen) if divided else _arrangements(chosen, sizes):
+        on = [table.ledgers[position].card for position in positions]
+        ids = tuple(card.id for card in on)
         likeness = len(set(ids) & set(former)) + (ids == former)
-        yield Option(positions, sizes, likeness)
+        here = footprint_on(facts, spec, on) if divided else footprint
+        if here is not None:
+            yield Option(positions, here.cards if divided else sizes, likeness, here.spread)
+
+
+def _orders(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Orders of cards for the layers: all of a few cards, and of many, which differ little, two."""
+    if len(chosen) <= _FEW:
+        yield from permutations(chosen)
+    else:
+        yield from (chosen, chosen[::-1])
 
 
 def _arrangements(cards: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -202,4 +221,5 @@ def _placement(table: Table, chosen: dict[ServiceId, Option], moved: frozenset[S
         service: tuple(table.ledgers[position].card.id for position in option.cards)
         for service, option in chosen.items()
     }
-    return Placement(cards, moved)
+    splits = {service: option.split for service, option in chosen.items() if option.split}
+    return Placement(cards, moved, splits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gpumod.core.facts import Facts
@@ -72,7 +71,7 @@ class _Planner:
         room = _Room() if reasons else self._find_room(unmoved)
         moved = room.placement.moved
         diff = unmoved.moving(moved, target)
-        orders = self._orders(diff, room.placement.cards)
+        orders = self._orders(diff, room.placement)
         reasons += start_refusals(facts, diff.starting)
         reasons += room.refusals
         reasons += host_refusals(facts, self._loading(diff, orders), diff.leaving_ids)
@@ -123,13 +122,15 @@ class _Planner:
 
     # --- starts -----------------------------------------------------------------------------------
 
-    def _orders(self, diff: Diff, cards: Mapping[ServiceId, tuple[CardId, ...]]) -> tuple[StartOrder, ...]:
+    def _orders(self, diff: Diff, placement: Placement) -> tuple[StartOrder, ...]:
         orders = []
         for spec in diff.starting:
-            footprint = self._footprint(spec, cards.get(spec.id))
+            cards = placement.cards.get(spec.id)
+            footprint = self._footprint(spec, cards)
             if footprint is not None:
+                divided = _divided(footprint, placement.splits.get(spec.id, ()))
                 port = self._facts.findings[spec.id].port
-                orders.append(StartOrder(spec, cards.get(spec.id, ()), port, footprint))
+                orders.append(StartOrder(spec, cards or (), port, divided))
         return tuple(orders)
 
     def _footprint(self, spec: ServiceSpec, cards: tuple[CardId, ...] | None) -> Footprint | None:
@@ -170,6 +171,13 @@ class _Planner:
             backing=backing_for(diff.leaving),
             warnings=warnings_for(facts, target, diff, orders),
         )
+
+
+def _divided(footprint: Footprint, split: tuple[int, ...]) -> Footprint:
+    """The footprint with so many layers on each card, where that was chosen."""
+    if footprint.spread is None or not split:
+        return footprint
+    return replace(footprint, cards=footprint.spread.cards(split), split=split)
 
 
 def _services(steps: tuple[Step, ...], kind: StepKind) -> tuple[ServiceId, ...]:

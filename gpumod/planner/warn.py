@@ -9,7 +9,7 @@ from gpumod.core.footprint import Source
 from gpumod.core.plan import StartOrder, Target
 from gpumod.core.units import MIB, format_size
 from gpumod.planner.budget import ledgers, overcommitted
-from gpumod.planner.cards import describe
+from gpumod.planner.cards import describe, landmines_on
 from gpumod.planner.diff import Diff
 from gpumod.planner.nofit import card_holders, holder_words
 
@@ -27,7 +27,10 @@ def warnings_for(facts: Facts, target: Target, diff: Diff, orders: Sequence[Star
 
 def _about_start(facts: Facts, order: StartOrder) -> list[str]:
     footprint, name = order.footprint, order.spec.id
-    found = [f"{name}: {sentence}" for sentence in facts.findings[name].warnings]
+    cards = [card for one in order.cards if (card := facts.reading.card(one)) is not None]
+    traps = [one for card in cards for one in landmines_on(facts, order.spec, card.name) if not one.fatal]
+    said = (*facts.findings[name].warnings, *(one.sentence for one in traps), *footprint.warnings)
+    found = [f"{name}: {sentence}" for sentence in dict.fromkeys(said)]
     if footprint.source is Source.ESTIMATED:
         note = f": {footprint.note}" if footprint.note else ""
         found.append(f"{name}: its {format_size(sum(footprint.cards))} are an estimate{note}")

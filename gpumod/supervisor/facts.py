@@ -10,12 +10,14 @@ from gpumod.core.facts import Facts, RunningService, TargetFinding
 from gpumod.core.footprint import Footprint, FootprintKey
 from gpumod.core.names import CardId, ServiceId
 from gpumod.core.spec import EngineKind
+from gpumod.core.units import MIB
 from gpumod.supervisor.ports import PortBook
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from gpumod.core.cards import CardsReading
+    from gpumod.core.landmine import Landmine
     from gpumod.core.plan import StartOrder
     from gpumod.core.ports import EngineBuild
     from gpumod.core.service import Desired, FileIdentity, Launch, ServiceRecord
@@ -62,13 +64,15 @@ class FactFinder:
         ]
         known = wanted | {one.record.id: one.record.spec for one in running if one.record.id not in wanted}
         builds = [(spec, await self._build(spec)) for spec in known.values()]
+        # They look at the models' files, which may be on a slow disk.
+        footprints, landmines = await asyncio.to_thread(self._predict, builds, set(wanted), reading)
         return Facts(
             now=self._parts.clock.now(),
             reading=reading,
             services=running,
             findings=dict(zip(wanted, findings, strict=True)),
-            # They look at the models' files, which may be on a slow disk.
-            footprints=await asyncio.to_thread(self._footprints, builds, reading),
+            footprints=footprints,
+            landmines=landmines,
             desired=desired,
         )
 
@@ -106,7 +110,7 @@ class FactFinder:
         footprint: Footprint | None,
         reading: CardsReading,
     ) -> Launch:
-        split = footprint.cards if footprint is not None and len(cards) > 1 else ()
+        split = _shares(footprint) if footprint is not None and len(cards) > 1 else ()
         return self._parts.engine(spec.engine).compose(
             spec,
             build,
@@ -216,16 +220,29 @@ class FactFinder:
         )
         return found, missing
 
-    def _footprints(
-        self, builds: Iterable[tuple[ServiceSpec, EngineBuild | None]], reading: CardsReading
-    ) -> Mapping[FootprintKey, Footprint]:
+    def _predict(
+        self,
+        builds: Iterable[tuple[ServiceSpec, EngineBuild | None]],
+        wanted: Collection[ServiceId],
+        reading: CardsReading,
+    ) -> tuple[Mapping[FootprintKey, Footprint], Mapping[FootprintKey, tuple[Landmine, ...]]]:
+        """The footprint of each service on each model of card, and the traps of those that may be started."""
+        port = self._parts.footprints
         models = {card.name: card.model for card in reading.cards}
-        return {
-            FootprintKey(spec.id, count, name): self._parts.footprints.footprint(spec, count, model, build)
-            for spec, build in builds
-            for count in {len(spec.cards.exact) or spec.cards.count}
-            for name, model in models.items()
-        }
+        footprints, landmines = {}, {}
+        for spec, build in builds:
+            count = len(spec.cards.exact) or spec.cards.count
+            for name, model in models.items():
+                key = FootprintKey(spec.id, count, name)
+                footprints[key] = port.footprint(spec, count, model, build)
+                if spec.id in wanted:
+                    landmines[key] = port.landmines(spec, count, model, build)
+        return footprints, landmines
+
+
+def _shares(footprint: Footprint) -> tuple[int, ...]:
+    """Layers per card where they are known, else what it takes on each card, in MiB."""
+    return footprint.split or tuple(max(1, size // MIB) for size in footprint.cards)
 
 
 def _running(

@@ -111,11 +111,11 @@ def test_a_load_mode_in_args_does_not_win_on_the_host_card_and_that_is_said(engi
 
 
 def test_several_cards_always_get_an_explicit_split(engine):
-    launch = compose(engine, cards=(GPU_B, GPU_A), split=(20 << 30, 10 << 30))
+    launch = compose(engine, cards=(GPU_B, GPU_A), split=(2_000_001, 10))
     assert dict(launch.env)["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb,GPU-aaaa"
     assert value(launch, "--device") == "CUDA0,CUDA1"
     assert value(launch, "--split-mode") == "layer"
-    assert value(launch, "--tensor-split") == "20480,10240"
+    assert value(launch, "--tensor-split") == "2000001,10"
     assert value(launch, "--main-gpu") == "0"
     assert value(compose(engine, cards=(GPU_A, GPU_B)), "--tensor-split") == "1,1"
 

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from gpumod.core.footprint import Spread
 from tests.planner.world import World, model
 
 CARD_MODELS = ("A", "B")
@@ -31,6 +32,30 @@ def models(draw, number, cards):
 
 
 @st.composite
+def spreads(draw, layers, count):
+    return Spread(tuple(layers), tuple(draw(st.integers(0, 2)) for _ in range(count)))
+
+
+@st.composite
+def divisible(draw, number, cards):
+    """A service whose layers can be divided over its cards; unless chosen otherwise the last takes most."""
+    count = draw(st.integers(2, min(3, cards)))
+    layers = draw(st.lists(st.integers(1, 4), min_size=count, max_size=8))
+    by_model = {name: draw(spreads(layers, count)) for name in CARD_MODELS}
+    split = (*(1,) * (count - 1), len(layers) - count + 1)
+    exact = draw(st.permutations(range(cards)))[:count] if draw(st.integers(0, 3)) == 0 else ()
+    return model(
+        number,
+        {name: spread.cards(split) for name, spread in by_model.items()},
+        count=count,
+        exact=exact,
+        resident=draw(st.integers(0, 3)),
+        spreads=by_model,
+        split=split,
+    )
+
+
+@st.composite
 def worlds(draw, services=5):
     count = draw(st.integers(1, 4))
     cards = {
@@ -38,6 +63,10 @@ def worlds(draw, services=5):
         for at in range(count)
     }
     all_models = [draw(models(number, count)) for number in range(services)]
+    if count > 1 and draw(st.booleans()):
+        # One at most: only then is the search exact, as more free memory can show.
+        at = draw(st.integers(0, services - 1))
+        all_models[at] = draw(divisible(at, count))
     foreign = {name: draw(st.sampled_from([0, 0, 0, 2, 5])) for name in cards}
     return World(
         cards,

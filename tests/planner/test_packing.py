@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpumod.core.footprint import Spread
 from gpumod.core.names import ServiceId
 from gpumod.planner.packing import Item, Nodes, Option, SearchLimitError, pack
 
@@ -82,6 +83,31 @@ def test_cards_of_different_classes_are_not_taken_for_equal(problem, data):
     ]
     chosen = pack(picky, room, classes, Nodes())
     assert (chosen is not None) == by_brute_force(picky, room)
+
+
+@settings(max_examples=300, deadline=None)
+@given(crowded(), st.data())
+def test_one_item_that_can_be_divided_is_divided_whenever_that_helps(problem, data):
+    items, room = problem
+    count = data.draw(st.integers(1, len(room)))
+    layers = data.draw(st.lists(st.integers(1, 4), min_size=count, max_size=5))
+    spread = Spread(tuple(layers), tuple(data.draw(st.integers(0, 2)) for _ in range(count)))
+    orders = list(permutations(range(len(room)), count))
+    named = data.draw(st.booleans())
+    orders = [data.draw(st.sampled_from(orders))] if named else orders
+    one = (*(1,) * (count - 1), len(layers) - count + 1)
+    ways = tuple(Option(order, spread.cards(one), spread=spread) for order in orders)
+    divided = tuple(
+        Option(order, spread.cards(counts))
+        for order in orders
+        for counts in product(range(1, len(layers) + 1), repeat=count)
+        if sum(counts) == len(layers)
+    )
+    chosen = pack([*items, Item(ServiceId("d"), ways, fixed=named)], room, [0] * len(room), Nodes())
+    assert (chosen is not None) == by_brute_force([*items, item("d", divided)], room)
+    if chosen is not None:
+        assert fits(chosen.values(), room)
+        assert chosen["d"].sizes == spread.cards(chosen["d"].split)
 
 
 @st.composite

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from gpumod.core.cards import Card, CardProcess, CardsReading, DriverState, HostMemory
 from gpumod.core.facts import Facts, RunningService, TargetFinding
-from gpumod.core.footprint import Footprint, FootprintKey, Source
+from gpumod.core.footprint import Footprint, FootprintKey, Source, Spread
 from gpumod.core.names import CardId, ModeId, PresetId, ServiceId
 from gpumod.core.plan import StepKind, Target
 from gpumod.core.service import Desired, Launch, ServiceRecord
@@ -32,6 +32,9 @@ class Model:
     loading: int = 0
     alone: bool = False
     same_model: bool = False
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    """By card model, where it can be divided; `sizes` are those of `split` then."""
+    split: tuple[int, ...] = ()
 
     @property
     def id(self):
@@ -64,7 +67,7 @@ class World:
         services = [self._service(one) for one in self.services.values()]
         findings = [(model.id, self._finding(model)) for model in self.models.values()]
         footprints = [
-            (FootprintKey(model.id, len(sizes), card_model), self._footprint(model, sizes))
+            (FootprintKey(model.id, len(sizes), card_model), self._footprint(model, card_model))
             for model in self.models.values()
             for card_model, sizes in model.sizes.items()
         ]
@@ -141,7 +144,7 @@ class World:
         if one.record.state is state:
             return
         self._change(one, state)
-        sizes = self._sizes(one.record.cards, model)
+        sizes = self._sizes(one.record, model)
         taken = [(card, round(size * share)) for card, size in zip(one.record.cards, sizes, strict=True)]
         loading = 0 if state is ServiceState.READY else round(model.loading * share)
         self.services[name] = replace(
@@ -150,8 +153,13 @@ class World:
             host_held=(model.resident if share == 1.0 else round(model.resident * share)) + loading,
         )
 
-    def _sizes(self, cards, model):
-        return [model.sizes[self.cards[card][0]][slot] for slot, card in enumerate(cards)]
+    def _sizes(self, record, model):
+        names = [self.cards[card][0] for card in record.cards]
+        if model.spreads:
+            counts = record.footprint.split
+            spreads = [model.spreads[name] for name in names]
+            return [spread.cards(counts)[slot] for slot, spread in enumerate(spreads)]
+        return [model.sizes[name][slot] for slot, name in enumerate(names)]
 
     def _change(self, one, state, **fields):
         transition(one.record.state, state)
@@ -212,8 +220,15 @@ class World:
         return Launch(EngineKind.LLAMA_CPP, (spec.id, str(spec.context)), (), port, cards)
 
     @staticmethod
-    def _footprint(model, sizes):
-        return Footprint(tuple(sizes), Source.DECLARED, model.resident, model.loading)
+    def _footprint(model, card_model):
+        return Footprint(
+            tuple(model.sizes[card_model]),
+            Source.DECLARED,
+            model.resident,
+            model.loading,
+            spread=model.spreads.get(card_model),
+            split=model.split,
+        )
 
 
 def model(number, sizes, *, count=1, exact=(), needs=(), **fields):
