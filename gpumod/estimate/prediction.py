@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpumod.core.footprint import Part, Spread
+from gpumod.core.footprint import KvPool, Part, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Prediction:
         spread: how the model could be divided over the cards; None where that is not ours to choose.
         split: layers per card that `parts` holds for; empty where there is one card or the engine decides.
         notes: what a reader of the numbers should know; sentences.
+        pool: vLLM's KV cache; None for other engines and where it is not known.
     """
 
     parts: tuple[Part, ...]
@@ -24,6 +25,7 @@ class Prediction:
     spread: Spread | None = None
     split: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    pool: KvPool | None = None
 
     @property
     def cards(self) -> tuple[int, ...]:

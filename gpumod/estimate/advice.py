@@ -1,0 +1,315 @@
+"""What would fit where a service does not: every suggestion is computed by the footprint's own code.
+
+Pure: the footprint is a function that is passed in, and so is the memory that there is. Where the answer is a
+number it is found by bisection, for a footprint never shrinks when the context, the slots, the layers on the
+card or the utilisation grow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gpumod.core.cards import HOST_CARD_NAME, CardModel
+from gpumod.core.footprint import Footprint
+from gpumod.core.names import CardId
+from gpumod.core.preflight import Advice, FittedContext
+from gpumod.core.spec import CardRequest, EngineKind, KvCache, ServiceSpec
+from gpumod.core.units import MIB
+from gpumod.planner.spreading import divide
+
+Predict = Callable[[ServiceSpec, int, CardModel], Footprint]
+"""The footprint of a service on so many cards of a model."""
+
+CONTEXT_STEP: Final = 256
+"""llama.cpp pads a context to that (src/llama-context.cpp, GGML_PAD of n_ctx); nothing is gained between."""
+SMALLEST_CONTEXT: Final = 1024
+"""With less, a chat model is of no use."""
+LONGEST_CONTEXT: Final = 1 << 20
+"""Where a model does not say what it was trained for."""
+MOST_LAYERS: Final = 256
+_UTILISATION_STEPS: Final = 100
+_POOL_STEP: Final = 64 * MIB
+_KV_TYPES: Final = (("q8_0", 2.25, "little"), ("q4_0", 3.5, "noticeably"))
+_KV_BITS: Final = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0,
+                   "q4_0": 4.5, "iq4_nl": 4.5}  # fmt: skip
+"""Bits per value, from the sizes of ggml's blocks (ggml-common.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A card, and the bytes of it that a service could have."""
+
+    card: CardId
+    model: CardModel
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advisor:
+    """Looks for settings with which one service fits.
+
+    Args:
+        predict: the footprint's code.
+        rooms: every card that may be used, with what it has to give.
+        host: bytes that the host has to give; None where that does not bind.
+        trained: tokens of context that the model was trained for; None where that is not known.
+    """
+
+    predict: Predict
+    rooms: tuple[Room, ...]
+    host: int | None = None
+    trained: int | None = None
+
+    def advice(self, spec: ServiceSpec) -> tuple[Advice, ...]:
+        """What would do, the least loss first; empty where it fits, and where nothing alone would do."""
+        if self.fits(spec) is not None:
+            return ()
+        found = [*self._cards(spec), *self._declared(spec)]
+        if spec.vram is None:
+            found += self._sizes(spec)
+        return tuple(sorted(found, key=lambda one: one.loss))
+
+    def fits(self, spec: ServiceSpec) -> Footprint | None:
+        """The footprint on cards that have room for it and where it would serve; None without such cards."""
+        return next((one for one in self._roomy(spec) if self._serves(spec, one)), None)
+
+    def largest_context(self, spec: ServiceSpec) -> FittedContext:
+        """The largest context per slot with which the service fits now, and within what it declares."""
+        if spec.vram is not None:
+            most = max(spec.vram.sizes)
+            within = tuple(replace(room, free=min(room.free, most)) for room in self.rooms)
+            return replace(self, rooms=within).largest_context(replace(spec, vram=None))
+        limit = self.trained or LONGEST_CONTEXT
+        smallest = min(SMALLEST_CONTEXT, limit)
+
+        def at(context: int) -> Footprint | None:
+            return self.fits(replace(spec, context=context))
+
+        found = _largest(limit, smallest, CONTEXT_STEP, at)
+        if found is None:
+            return FittedContext(None, reason=f"not even a context of {smallest} tokens fits")
+        context, footprint = found
+        if context < limit:
+            reason = "more does not fit"
+        elif self.trained:
+            reason = "the model was trained for no more"
+        else:
+            reason = "nothing longer was tried: what the model was trained for is not known"
+        return FittedContext(context, f"context: {context}", footprint.cards, reason)
+
+    # --- room -------------------------------------------------------------------------------------
+
+    def _placements(self, spec: ServiceSpec) -> Iterator[tuple[Footprint, tuple[int, ...]]]:
+        """Footprints by the cards' models, each with the room on the roomiest such cards."""
+        rooms = [room for room in self.rooms if not spec.cards.exact or room.card in spec.cards.exact]
+        count = len(spec.cards.exact) or spec.cards.count
+        for model in {room.model.name: room.model for room in rooms}.values():
+            free = sorted((room.free for room in rooms if room.model.name == model.name), reverse=True)
+            if len(free) >= count:
+                yield self.predict(spec, count, model), tuple(free[:count])
+
+    def _roomy(self, spec: ServiceSpec) -> Iterator[Footprint]:
+        found = (self._placed(footprint, free) for footprint, free in self._placements(spec))
+        return (footprint for footprint in found if footprint is not None)
+
+    def _has_room(self, spec: ServiceSpec) -> Footprint | None:
+        return next(self._roomy(spec), None)
+
+    def _serves(self, spec: ServiceSpec, footprint: Footprint) -> bool:
+        """Whether it would start: vLLM does not where its cache cannot hold one whole request."""
+        wanted = spec.context or self.trained
+        pool = footprint.pool
+        return pool is None or wanted is None or pool.largest_context >= wanted
+
+    def _placed(self, footprint: Footprint, free: tuple[int, ...]) -> Footprint | None:
+        """The footprint as the cards would take it; None where they have no room for it."""
+        if self.host is not None and footprint.resident + footprint.loading > self.host:
+            return None
+        needs = sorted(footprint.cards, reverse=True)
+        if all(need <= there for need, there in zip(needs, free, strict=True)):
+            return footprint
+        counts = divide(footprint.spread, free) if footprint.spread is not None else None
+        if footprint.spread is None or counts is None:
+            return None
+        return replace(footprint, cards=footprint.spread.cards(counts), split=counts)
+
+    # --- what would do ----------------------------------------------------------------------------
+
+    def _cards(self, spec: ServiceSpec) -> Iterator[Advice]:
+        """Other cards, and more of them: nothing is lost."""
+        if len(spec.cards.exact) == 1:
+            for room in sorted(self.rooms, key=lambda room: -room.free):
+                moved = replace(spec, cards=CardRequest(1, (room.card,)))
+                footprint = self.fits(moved)
+                if footprint is not None:
+                    line = f"cards: [{room.card}]"
+                    detail = f"{room.model.name} {room.card} has room"
+                    yield _advice("cards", f"[{room.card}]", detail, footprint, 0.0, line)
+                    break
+        now = len(spec.cards.exact) or spec.cards.count
+        for count in range(now + 1, len(self.rooms) + 1):
+            wider = replace(spec, cards=CardRequest(count), split=None if now == 1 else spec.split)
+            footprint = self.fits(wider)
+            if footprint is not None:
+                detail = f"on {count} cards of one model; nothing is lost but their room"
+                yield _advice("cards", str(count), detail, footprint, 0.5 + count / 100)
+                break
+
+    def _declared(self, spec: ServiceSpec) -> Iterator[Advice]:
+        if spec.vram is None:
+            return
+        footprint = self.fits(replace(spec, vram=None))
+        if footprint is not None:
+            detail = f"what is {footprint.source} is less than what is declared"
+            yield _advice("vram", "auto", detail, footprint, 0.25)
+
+    def _sizes(self, spec: ServiceSpec) -> Iterator[Advice]:
+        if spec.engine is EngineKind.VLLM:
+            yield from self._utilisation(spec)
+        elif spec.engine is EngineKind.LLAMA_CPP:
+            yield from self._kv_types(spec)
+            yield from self._host_layers(spec)
+        else:
+            return
+        yield from self._context(spec)
+        yield from self._slots(spec)
+
+    def _context(self, spec: ServiceSpec) -> Iterator[Advice]:
+        before = spec.context or self.trained or LONGEST_CONTEXT
+        found = self.largest_context(spec)
+        if found.context is None or found.context >= before:
+            return
+        footprint = self.fits(replace(spec, context=found.context))
+        if footprint is not None:
+            lost = 1 - found.context / before
+            detail = f"{before - found.context} tokens of context fewer ({lost:.0%})"
+            yield _advice("context", str(found.context), detail, footprint, 2 + 2 * lost)
+
+    def _slots(self, spec: ServiceSpec) -> Iterator[Advice]:
+        before = spec.slots or 1
+
+        def at(slots: int) -> Footprint | None:
+            return self.fits(replace(spec, slots=slots))
+
+        found = _largest(before - 1, 1, 1, at) if before > 1 else None
+        if found is not None:
+            slots, footprint = found
+            detail = f"{slots} requests at once instead of {before}"
+            yield _advice("slots", str(slots), detail, footprint, 2 + (before - slots) / before)
+
+    def _kv_types(self, spec: ServiceSpec) -> Iterator[Advice]:
+        now = spec.kv_cache or KvCache()
+        if spec.llama.flash_attention is False:
+            # A quantised value cache needs flash attention.
+            return
+        for kv_type, loss, how in _KV_TYPES:
+            bits = _KV_BITS[kv_type]
+            kv = KvCache(
+                *(kv_type if _KV_BITS.get(old, 0.0) > bits else old for old in (now.k.lower(), now.v.lower()))
+            )
+            footprint = self.fits(replace(spec, kv_cache=kv)) if kv != now else None
+            if footprint is not None:
+                value = f"{{k: {kv.k}, v: {kv.v}}}"
+                yield _advice("kv_cache", value, f"the cache loses {how} in precision", footprint, loss)
+                return
+
+    def _host_layers(self, spec: ServiceSpec) -> Iterator[Advice]:
+        """Experts on the host cost less speed than whole layers there."""
+
+        def experts(layers: int) -> Footprint | None:
+            return self.fits(replace(spec, llama=replace(spec.llama, cpu_moe_layers=MOST_LAYERS - layers)))
+
+        def whole(layers: int) -> Footprint | None:
+            return self.fits(replace(spec, llama=replace(spec.llama, gpu_layers=layers)))
+
+        if all(room.model.name == HOST_CARD_NAME for room in self.rooms):
+            return
+        before = spec.llama.cpu_moe_layers or 0
+        found = _largest(MOST_LAYERS - before - 1, 0, 1, experts)
+        if found is not None:
+            layers = MOST_LAYERS - found[0]
+            detail = f"the experts of {layers} layers on the host; slower"
+            yield _advice("llama.cpu_moe_layers", str(layers), detail, found[1], 4 + layers / MOST_LAYERS)
+        most = MOST_LAYERS if spec.llama.gpu_layers is None else spec.llama.gpu_layers
+        found = _largest(most - 1, 1, 1, whole)
+        if found is not None:
+            detail = f"{found[0]} layers on the card, the others on the host; much slower"
+            loss = 5 + (most - found[0]) / MOST_LAYERS
+            yield _advice("llama.gpu_layers", str(found[0]), detail, found[1], loss)
+
+    def _utilisation(self, spec: ServiceSpec) -> Iterator[Advice]:
+        """Another share of the card: less, or more where the pool is too small for a request."""
+        pool = spec.vllm.kv_cache_memory
+
+        def share(steps: int) -> Footprint | None:
+            return self._has_room(_with_share(spec, steps))
+
+        def size(pool: int) -> Footprint | None:
+            return self._has_room(_with_pool(spec, pool))
+
+        # With a smaller share the pool may no longer hold one request of the whole length: the largest
+        # share that the cards have room for is the only one to ask about.
+        found = _largest(_UTILISATION_STEPS - 2, 1, 1, share)
+        if found is not None and self._serves(_with_share(spec, found[0]), found[1]):
+            value = f"{found[0] / _UTILISATION_STEPS:.2f}"
+            detail = f"vLLM takes {value} of each card{_pool_words(found[1])}"
+            yield _advice("vllm.gpu_memory_utilization", value, detail, found[1], 1.0)
+        if pool:
+            found = _largest(pool - _POOL_STEP, _POOL_STEP, _POOL_STEP, size)
+            if found is not None and self._serves(_with_pool(spec, found[0]), found[1]):
+                value = f"{found[0] // MIB}MiB"
+                detail = f"a smaller KV cache{_pool_words(found[1])}"
+                yield _advice("vllm.kv_cache_memory", value, detail, found[1], 1 + (pool - found[0]) / pool)
+
+
+def _with_share(spec: ServiceSpec, steps: int) -> ServiceSpec:
+    part = steps / _UTILISATION_STEPS
+    return replace(spec, vllm=replace(spec.vllm, gpu_memory_utilization=part))
+
+
+def _with_pool(spec: ServiceSpec, pool: int) -> ServiceSpec:
+    return replace(spec, vllm=replace(spec.vllm, kv_cache_memory=pool))
+
+
+def _largest(
+    most: int, least: int, step: int, at: Callable[[int], Footprint | None]
+) -> tuple[int, Footprint] | None:
+    """The largest number of steps from `most` down to `least` that fits, by bisection.
+
+    Asks at most 2 + log2((most - least) / step) times.
+    """
+    if most < least:
+        return None
+    top = at(most)
+    if top is not None:
+        return most, top
+    bottom = at(least)
+    if bottom is None:
+        return None
+    low, high, best = 0, math.ceil((most - least) / step), bottom
+    while high - low > 1:
+        middle = (low + high) // 2
+        footprint = at(least + middle * step)
+        if footprint is None:
+            high = middle
+        else:
+            low, best = middle, footprint
+    return least + low * step, best
+
+
+def _advice(key: str, value: str, detail: str, footprint: Footprint, loss: float, line: str = "") -> Advice:
+    return Advice(key, value, line or _line(key, value), detail, footprint.cards, footprint.resident, loss)
+
+
+def _line(key: str, value: str) -> str:
+    """A dotted key as it stands in a preset, in one line."""
+    outer, _, inner = key.partition(".")
+    return f"{outer}: {{{inner}: {value}}}" if inner else f"{outer}: {value}"
+
+
+def _pool_words(footprint: Footprint) -> str:
+    pool = footprint.pool
+    return f": a cache of {pool.tokens} tokens, {pool.concurrency:.1f} requests at once" if pool else ""
