@@ -1,0 +1,1 @@
+"""Benchmark jobs: suites, metrics, statistics and reports."""
