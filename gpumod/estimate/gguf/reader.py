@@ -42,8 +42,8 @@ def read_gguf(path: str | os.PathLike[str]) -> GgufHeader:
         return _header([first])
     if count != expected:
         raise ModelFileError(
-            f"{first_path} says that it is the first of {count} parts, but its name does not: llama.cpp finds the "
-            f"others by names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
+            f"{first_path} says that it is the first of {count} parts, but its name does not: llama.cpp "
+            f"finds the others by names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
         )
     _must_be_first(first)
     paths = [_part_path(first_path, number, count) for number in range(count)]
@@ -89,7 +89,7 @@ def _check_parts(parts: list[Part]) -> None:
     for number, part in enumerate(parts):
         if _number(part, "split.no") != number or _number(part, "split.count") != len(parts):
             raise ModelFileError(
-                f"{part.path} does not say that it is part {number + 1} of {len(parts)}: it belongs to another model"
+                f"{part.path} does not call itself part {number + 1} of {len(parts)}: it is another model's"
             )
     total = sum(len(part.tensors) for part in parts)
     claimed = _number(parts[0], "split.tensors.count", total)

@@ -1,0 +1,76 @@
+"""Models that people run, by name: their architecture with the dimensions of their published config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from gpumod.testing.shapes.builder import Model
+from gpumod.testing.shapes.dense import gemma3, llama
+from gpumod.testing.shapes.experts import deepseek2, gpt_oss, qwen3moe
+from gpumod.testing.shapes.hybrid import mamba2, qwen3next, qwen35
+
+_llama3 = partial(llama, rope_factors=True)
+_qwen2 = partial(llama, architecture="qwen2", qkv_bias=True)
+_qwen3 = partial(llama, architecture="qwen3", qk_norm=True, vocabulary=151936, context=40960)
+
+REAL: Final[Mapping[str, Callable[..., Model]]] = {
+    "llama31-8b": _llama3,
+    "llama32-1b": partial(_llama3, embedding=2048, layers=16, head_dim=64, feed_forward=8192, tied=True),
+    "llama33-70b": partial(_llama3, embedding=8192, layers=80, heads=64, feed_forward=28672),
+    "mistral-small-24b": partial(llama, embedding=5120, layers=40, feed_forward=32768, vocabulary=131072),
+    "qwen25-1.5b": partial(
+        _qwen2,
+        embedding=1536,
+        layers=28,
+        heads=12,
+        kv_heads=2,
+        feed_forward=8960,
+        vocabulary=151936,
+        context=32768,
+        tied=True,
+    ),
+    "qwen25-32b": partial(_qwen2, embedding=5120, layers=64, heads=40, feed_forward=27648, vocabulary=152064),
+    "qwen3-0.6b": partial(
+        _qwen3,
+        embedding=1024,
+        layers=28,
+        heads=16,
+        feed_forward=3072,
+        tied=True,
+        matrices="q8_0",
+        better="q8_0",
+    ),
+    "qwen3-4b": partial(_qwen3, embedding=2560, layers=36, feed_forward=9728, tied=True),
+    "qwen3-8b": partial(_qwen3, layers=36, feed_forward=12288),
+    "qwen3-14b": partial(_qwen3, embedding=5120, layers=40, heads=40, feed_forward=17408),
+    "qwen3-30b-a3b": qwen3moe,
+    "qwen3-235b": partial(qwen3moe, embedding=4096, layers=94, heads=64, expert_width=1536),
+    "qwen3next-80b": qwen3next,
+    "qwen35-2b": partial(
+        qwen35, embedding=2048, layers=24, heads=8, kv_heads=2, feed_forward=6144, value_heads=16
+    ),
+    "qwen35-4b": partial(qwen35, embedding=2560, layers=32, heads=16, feed_forward=9216, value_heads=32),
+    "qwen35-9b": partial(qwen35, embedding=4096, layers=32, heads=16, feed_forward=12288, value_heads=32),
+    "qwen35-27b": qwen35,
+    "gemma3-1b": partial(
+        gemma3,
+        embedding=1152,
+        layers=26,
+        heads=4,
+        kv_heads=1,
+        feed_forward=6912,
+        vocabulary=262144,
+        window=512,
+    ),
+    "gemma3-4b": partial(gemma3, embedding=2560, layers=34, heads=8, kv_heads=4, feed_forward=10240),
+    "gemma3-12b": gemma3,
+    "gemma3-27b": partial(
+        gemma3, embedding=5376, layers=62, heads=32, kv_heads=16, head_dim=128, feed_forward=21504
+    ),
+    "gptoss-20b": gpt_oss,
+    "gptoss-120b": partial(gpt_oss, layers=36, experts=128),
+    "dsv2-lite": deepseek2,
+    "mamba2-2.7b": mamba2,
+}
