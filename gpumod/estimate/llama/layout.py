@@ -65,7 +65,7 @@ def even_counts(spread: Spread) -> tuple[int, ...]:
 
     Every card gets a unit while there are enough of them.
     """
-    low = max(max(spread.fixed), -(-sum((*spread.layers, *spread.fixed)) // len(spread.fixed)))
+    low = max(*spread.fixed, -(-sum((*spread.layers, *spread.fixed)) // len(spread.fixed)))
     high = sum(spread.layers) + max(spread.fixed)
     while low < high:
         middle = (low + high) // 2

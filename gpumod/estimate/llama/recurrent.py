@@ -1,7 +1,7 @@
 """The state of recurrent layers, which does not grow with the context.
 
-llama.cpp's `llama_memory_recurrent` (`src/llama-memory-recurrent.cpp`): two tensors per layer, always f32, with
-a row per slot and per drafted token that may have to be taken back.
+llama.cpp's `llama_memory_recurrent` (`src/llama-memory-recurrent.cpp`): two tensors per layer, always f32,
+with a row per slot and per drafted token that may have to be taken back.
 """
 
 from __future__ import annotations

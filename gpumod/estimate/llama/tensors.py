@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -13,6 +14,9 @@ INPUT: Final = -1
 """The unit of tensors that are looked up by token: they stay on the host."""
 
 _INPUTS: Final = frozenset({"token_embd", "position_embd", "token_types", "per_layer_token_embd"})
+_FIRST: Final = frozenset({"per_layer_model_proj", "per_layer_proj_norm", "token_embd_norm"})
+"""Tensors that are the whole model's and go with its first layer (in lfm2 the last one's norm is called so)."""
+_BLOCK: Final = re.compile(r"(?:(?:enc|dec)\.)?blk\.(\d{1,9})\.")
 _UNUSED: Final = frozenset({"masked_embd_centroids", "masked_embd_ordering"})
 _REPEATED: Final = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 _LAZY: Final = frozenset({"per_layer_token_embd.weight"})
@@ -56,9 +60,8 @@ def model_tensors(header: GgufHeader, layers: int) -> tuple[LlamaTensor, ...]:
     """All tensors that llama.cpp can load (`llm_tensor_info_for` in `src/llama-arch.cpp`)."""
     found = []
     for tensor in header.tensors:
-        base = tensor.name.partition(".")[0]
-        if base not in _UNUSED:
-            found.append(_loaded(tensor, _unit(tensor.name, base, layers)))
+        if tensor.name.partition(".")[0] not in _UNUSED:
+            found.append(_loaded(tensor, _unit(tensor.name, header.architecture, layers)))
     return tuple(found)
 
 
@@ -74,12 +77,15 @@ def _loaded(tensor: Tensor, unit: int) -> LlamaTensor:
     return LlamaTensor(tensor.name, unit, card, host_bytes(size), role, _repacks(kind, tensor))
 
 
-def _unit(name: str, base: str, layers: int) -> int:
-    if base == "blk":
-        number = name[4:].partition(".")[0]
-        # A block beyond the count is in nobody's way: llama.cpp refuses the file.
-        return min(int(number), layers) if number.isascii() and number.isdigit() else layers
-    return INPUT if base in _INPUTS else layers
+def _unit(tensor: str, architecture: str, layers: int) -> int:
+    base = tensor.partition(".")[0]
+    if base in _INPUTS:
+        return INPUT
+    if base in _FIRST and not (base == "token_embd_norm" and architecture.startswith("lfm2")):
+        return 0
+    block = _BLOCK.match(tensor)
+    # A block beyond the count is in nobody's way: llama.cpp refuses the file.
+    return min(int(block[1]), layers) if block is not None else layers
 
 
 def _repacks(kind: GgmlType, tensor: Tensor) -> bool:

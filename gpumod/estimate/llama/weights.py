@@ -1,7 +1,8 @@
 """Where a model's weights are.
 
 llama.cpp's `llama_model_base::load_tensors` and `llama_model_loader::create_tensor`: tensors go with their
-layer, what is looked up by token stays on the host, a tied output matrix is a second copy where the output is.
+layer, what is looked up by token stays on the host, a tied output matrix is a second copy where the output
+is.
 """
 
 from __future__ import annotations
