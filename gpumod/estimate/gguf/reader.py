@@ -14,6 +14,7 @@ from gpumod.estimate.gguf.source import Allowance, shown
 
 _PART_NAME: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 """`llama_split_path` in llama.cpp."""
+_MOST_PARTS: Final = 1000
 _NAMED_MISSING: Final = 3
 
 
@@ -32,37 +33,28 @@ def read_gguf(path: str | os.PathLike[str]) -> GgufHeader:
             or 3.
     """
     name = os.fspath(path)
+    paths = gguf_files(name)
     allowance = Allowance()
-    first_path, expected = _first_of(name)
-    first = read_part(first_path, 0, allowance)
+    first = read_part(paths[0], 0, allowance)
     count = _number(first, "split.count")
-    if count <= 1:
-        if first_path != name:
-            raise ModelFileError(f"{first_path} says that it is a whole model, so {name} is no part of it")
+    if count <= 1 and name == first.path:
         return _header([first])
-    if count != expected:
-        raise ModelFileError(
-            f"{first_path} says that it is the first of {count} parts, but its name does not: llama.cpp "
-            f"finds the others by names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
-        )
+    if count != len(paths):
+        raise ModelFileError(_wrong_count(first.path, count, name))
     _must_be_first(first)
-    paths = [_part_path(first_path, number, count) for number in range(count)]
-    _must_exist(first_path, paths)
+    _must_exist(paths)
     parts = [first, *(read_part(one, number, allowance) for number, one in enumerate(paths) if number)]
     _check_parts(parts)
     return _header(parts)
 
 
-def _first_of(name: str) -> tuple[str, int]:
-    """The first part's path and the number of parts, by the name alone; 1 for a name that says nothing."""
-    match = _PART_NAME.search(name)
-    if match is None:
-        return name, 1
-    return _part_path(name, 0, int(match[2])), int(match[2])
-
-
-def _part_path(name: str, number: int, count: int) -> str:
-    return _PART_NAME.sub("", name) + f"-{number + 1:05d}-of-{count:05d}.gguf"
+def gguf_files(path: str) -> tuple[str, ...]:
+    """The files of the model that a file belongs to, by its name: all parts of a split one, else itself."""
+    match = _PART_NAME.search(path)
+    if match is None or not 0 < int(match[1]) <= int(match[2]) <= _MOST_PARTS:
+        return (path,)
+    stem, count = path[: match.start()], int(match[2])
+    return tuple(f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
 
 
 def _must_be_first(first: Part) -> None:
@@ -73,13 +65,22 @@ def _must_be_first(first: Part) -> None:
         )
 
 
-def _must_exist(first: str, paths: list[str]) -> None:
+def _wrong_count(first: str, count: int, name: str) -> str:
+    if count <= 1:
+        return f"{first} says that it is a whole model, so {name} is no part of it"
+    return (
+        f"{first} says that it is the first of {count} parts, but its name does not: llama.cpp finds the "
+        f"others by names that end in -00001-of-{count:05d}.gguf; rename the files as they were"
+    )
+
+
+def _must_exist(paths: tuple[str, ...]) -> None:
     missing = [path for path in paths if not os.path.lexists(path)]
     if missing:
         names = ", ".join(Path(path).name for path in missing[:_NAMED_MISSING])
         more = f" and {len(missing) - _NAMED_MISSING} more" if len(missing) > _NAMED_MISSING else ""
         raise ModelFileError(
-            f"{first} is the first of {len(paths)} parts, of which {len(missing)} "
+            f"{paths[0]} is the first of {len(paths)} parts, of which {len(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing beside it: fetch {names}{more}"
         )
 

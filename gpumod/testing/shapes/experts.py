@@ -89,6 +89,7 @@ def deepseek2(
     layers: int = 27,
     heads: int = 16,
     latent: int = 512,
+    query_latent: int = 0,
     rope: int = 64,
     key_length: int = 192,
     value_length: int = 128,
@@ -101,11 +102,16 @@ def deepseek2(
     vocabulary: int = 102400,
     context: int = 163840,
 ) -> Model:
-    """Multi-head latent attention: the cache holds one latent vector and one rotated key for all heads."""
+    """Multi-head latent attention: the cache holds one latent vector and one rotated key for all heads.
+
+    Without a `query_latent` llama.cpp takes 26 and 27 layers only (`is_lite` in deepseek2.cpp).
+    """
     model = Model("deepseek2", better="q6_k")
     set_attention(model, embedding, layers, heads, 1, latent + rope, context, epsilon=1e-6)
     model.set(attention__value_length=latent, attention__kv_lora_rank=latent)
     model.set(attention__key_length_mla=key_length, attention__value_length_mla=value_length)
+    if query_latent:
+        model.set(attention__q_lora_rank=query_latent)
     model.set(feed_forward_length=feed_forward, rope__dimension_count=rope, rope__freq_base=10000.0)
     model.set(vocab_size=vocabulary, leading_dense_block_count=dense_layers)
     model.set(expert_count=experts, expert_used_count=used, expert_feed_forward_length=expert_width)
@@ -118,7 +124,7 @@ def deepseek2(
         block = f"blk.{layer}."
         model.add(f"{block}attn_norm", embedding)
         model.add(f"{block}attn_kv_a_norm", latent)
-        model.add(f"{block}attn_q", embedding, heads * key_length)
+        _add_latent_query(model, block, embedding, query_latent, heads * key_length)
         model.add(f"{block}attn_kv_a_mqa", embedding, latent + rope, type="q8_0")
         model.add(f"{block}attn_k_b", key_length - rope, latent, heads, type="q8_0")
         model.add(f"{block}attn_v_b", latent, value_length, heads, type="q8_0")
@@ -130,6 +136,15 @@ def deepseek2(
             add_experts(model, block, embedding, expert_width, experts, "q8_0")
             add_shared_expert(model, block, embedding, expert_width * shared)
     return model
+
+
+def _add_latent_query(model: Model, block: str, embedding: int, latent: int, width: int) -> None:
+    if not latent:
+        model.add(f"{block}attn_q", embedding, width)
+        return
+    model.add(f"{block}attn_q_a", embedding, latent)
+    model.add(f"{block}attn_q_a_norm", latent)
+    model.add(f"{block}attn_q_b", latent, width)
 
 
 def add_experts(model: Model, block: str, embedding: int, width: int, experts: int, down: str = "") -> None:

@@ -52,6 +52,7 @@ TINY: Final[Mapping[str, Callable[..., Model]]] = {
         layers=4,
         heads=4,
         latent=128,
+        query_latent=64,
         rope=32,
         key_length=96,
         value_length=64,
