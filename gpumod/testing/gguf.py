@@ -15,13 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_ALIGNMENT: Final = 32
+from gpumod.testing.gguf_format import Entry, TensorInfo, aligned, gguf_header
+
 _BLOCK: Final = 16381
 """Values in the random block that all matrices are cut from: a prime, so that no two rows are alike."""
 
-_U32, _F32, _BOOL, _STRING, _ARRAY = 4, 6, 7, 8, 9
-_I32: Final = 5
-_TENSOR_TYPES: Final = {"f32": 0, "f16": 1}
 _FILE_TYPES: Final = {"f32": 0, "f16": 1}
 
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
@@ -78,19 +76,11 @@ def write_gguf(path: Path, shape: Shape = TINY, *, name: str = "random", seed: i
         seed: equal seeds give equal files.
     """
     tokens = tuple(_vocabulary(shape.vocabulary))
-    metadata = b"".join(_metadata(shape, tokens, name))
     tensors = tuple(_tensors(shape, tokens))
-    infos, offset = bytearray(), 0
-    for tensor in tensors:
-        infos += _string(tensor.name) + struct.pack("<I", len(tensor.dimensions))
-        infos += struct.pack(f"<{len(tensor.dimensions)}Q", *tensor.dimensions)
-        infos += struct.pack("<IQ", _TENSOR_TYPES[tensor.dtype], offset)
-        offset = _aligned(offset + tensor.size)
+    infos = [TensorInfo(tensor.name, tensor.dimensions, tensor.dtype) for tensor in tensors]
     partial = path.with_name(f"{path.name}.part")
     with partial.open("wb") as out:
-        out.write(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), _metadata_count(shape, tokens, name)))
-        out.write(metadata + infos)
-        _pad(out)
+        out.write(gguf_header(_metadata(shape, tokens, name), infos))
         blocks = _Blocks(seed)
         for tensor in tensors:
             blocks.write(out, tensor)
@@ -194,61 +184,35 @@ def _tensors(shape: Shape, tokens: tuple[_Token, ...]) -> Iterator[_Tensor]:
     yield _Tensor("output.weight", (width, len(tokens)), dtype, 10 * narrow, zero_rows=special)
 
 
-def _metadata(shape: Shape, tokens: tuple[_Token, ...], name: str) -> Iterator[bytes]:
-    def number(key: str, value: int) -> bytes:
-        return _string(key) + struct.pack("<II", _U32, value)
-
-    def real(key: str, value: float) -> bytes:
-        return _string(key) + struct.pack("<If", _F32, value)
-
-    def text(key: str, value: str) -> bytes:
-        return _string(key) + struct.pack("<I", _STRING) + _string(value)
-
-    def flag(key: str, *, value: bool) -> bytes:
-        return _string(key) + struct.pack("<IB", _BOOL, value)
-
-    def several(key: str, kind: int, items: list[bytes]) -> bytes:
-        return _string(key) + struct.pack("<IIQ", _ARRAY, kind, len(items)) + b"".join(items)
-
-    yield text("general.architecture", "llama")
-    yield text("general.name", name)
-    yield number("general.file_type", _FILE_TYPES[shape.dtype])
-    yield number("llama.context_length", shape.context)
-    yield number("llama.embedding_length", shape.embedding)
-    yield number("llama.block_count", shape.layers)
-    yield number("llama.feed_forward_length", shape.feed_forward)
-    yield number("llama.attention.head_count", shape.heads)
-    yield number("llama.attention.head_count_kv", shape.heads)
-    yield real("llama.attention.layer_norm_rms_epsilon", 1e-5)
-    yield number("llama.rope.dimension_count", shape.embedding // shape.heads)
-    yield real("llama.rope.freq_base", 10000.0)
-    yield number("llama.vocab_size", len(tokens))
-    yield text("tokenizer.ggml.model", "llama")
-    yield text("tokenizer.ggml.pre", "default")
-    yield several("tokenizer.ggml.tokens", _STRING, [_string(token.text) for token in tokens])
-    yield several("tokenizer.ggml.scores", _F32, [struct.pack("<f", token.score) for token in tokens])
-    yield several("tokenizer.ggml.token_type", _I32, [struct.pack("<i", token.kind) for token in tokens])
-    yield number("tokenizer.ggml.bos_token_id", 1)
-    yield number("tokenizer.ggml.eos_token_id", 2)
-    yield number("tokenizer.ggml.unknown_token_id", 0)
-    yield flag("tokenizer.ggml.add_bos_token", value=True)
-    yield flag("tokenizer.ggml.add_space_prefix", value=False)
-    yield text("tokenizer.chat_template", _TEMPLATE)
-
-
-def _metadata_count(shape: Shape, tokens: tuple[_Token, ...], name: str) -> int:
-    return sum(1 for _ in _metadata(shape, tokens, name))
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+def _metadata(shape: Shape, tokens: tuple[_Token, ...], name: str) -> dict[str, Entry]:
+    return {
+        "general.architecture": "llama",
+        "general.name": name,
+        "general.file_type": _FILE_TYPES[shape.dtype],
+        "llama.context_length": shape.context,
+        "llama.embedding_length": shape.embedding,
+        "llama.block_count": shape.layers,
+        "llama.feed_forward_length": shape.feed_forward,
+        "llama.attention.head_count": shape.heads,
+        "llama.attention.head_count_kv": shape.heads,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "llama.rope.dimension_count": shape.embedding // shape.heads,
+        "llama.rope.freq_base": 10000.0,
+        "llama.vocab_size": len(tokens),
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": [token.text for token in tokens],
+        "tokenizer.ggml.scores": [float(token.score) for token in tokens],
+        "tokenizer.ggml.token_type": [token.kind for token in tokens],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.add_space_prefix": False,
+        "tokenizer.chat_template": _TEMPLATE,
+    }
 
 
 def _pad(out: BinaryIO) -> None:
     here = out.tell()
-    out.write(bytes(_aligned(here) - here))
+    out.write(bytes(aligned(here) - here))
