@@ -113,11 +113,10 @@ def vllm_setting(
     sequences, tokens = _batches(spec, card, context)
     drafted = (spec.draft.n_max or 1) if spec.draft is not None else 0
     prefix = _prefix_cache(model, given, version)
-    default = UTILISATION if version >= _NEW_UTILISATION_SINCE else OLD_UTILISATION
     chosen = options.quantization or ""
     return VllmSetting(
         ranks=count,
-        utilisation=options.gpu_memory_utilization or default,
+        utilisation=options.gpu_memory_utilization or usual_utilisation(build),
         kv_cache_memory=options.kv_cache_memory,
         context=context,
         sequences=sequences,
@@ -142,6 +141,11 @@ def vllm_setting(
         capture=_whole(given, "--max-cudagraph-capture-size") or min(sequences * (1 + drafted) * 2, 512),
         version=version,
     )
+
+
+def usual_utilisation(build: EngineBuild | None) -> float:
+    """The share of a card that an engine takes where nothing is written."""
+    return UTILISATION if version_of(build) >= _NEW_UTILISATION_SINCE else OLD_UTILISATION
 
 
 def version_of(build: EngineBuild | None) -> tuple[int, int]:
