@@ -11,6 +11,7 @@ import typer
 from gpumod import __version__
 from gpumod.cli.commands import boxes, config, events, leases, modes, presets, services, switching
 from gpumod.cli.commands import doctor as doctor_command
+from gpumod.cli.commands import init as init_command
 from gpumod.cli.outcome import ExitCode, report, say
 from gpumod.core.errors import InvalidRequestError
 
@@ -27,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (boxes, switching, modes, presets, services, leases, events, config, doctor_command):
+_COMMANDS = (boxes, switching, modes, presets, services, leases, events, config, init_command, doctor_command)
+for room in _COMMANDS:
     room.add_to(app)
 
 

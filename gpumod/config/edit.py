@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from gpumod.config.catalog import load_catalog
@@ -14,6 +12,7 @@ from gpumod.config.mode_text import with_service
 from gpumod.config.problems import describe
 from gpumod.config.settings import Settings
 from gpumod.config.sources import Reader, shipped_files
+from gpumod.config.writing import write_file
 from gpumod.core.errors import InvalidRequestError, NotFoundError
 from gpumod.core.names import BLANK, ModeId
 from gpumod.core.spec import Catalog
@@ -42,7 +41,7 @@ def set_mode_service(settings: Settings, mode: str, service: str, preset: str) -
     catalog = load_catalog(settings, {target: changed})
     if catalog.mode(ModeId(mode)) is None:
         raise _refusal(catalog, target, mode, preset)
-    _write(target, changed)
+    write_file(target, changed)
     return target
 
 
@@ -75,27 +74,3 @@ def _refusal(catalog: Catalog, target: Path, mode: str, preset: str) -> Exceptio
     if any(f"there is no preset {preset}" in one.detail for one in problems):
         return NotFoundError(f"nothing was changed: {detail}", facts)
     return InvalidRequestError(f"nothing was changed, since mode {mode} could not be used: {detail}", facts)
-
-
-def _write(target: Path, text: str) -> None:
-    """Put a file in the place of another in one step; links are followed, mode and owner kept."""
-    target = target.resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        present = target.stat() if target.exists() else None
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fchmod(descriptor, present.st_mode & 0o7777 if present else 0o644)
-                if present and (present.st_uid, present.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, present.st_uid, present.st_gid)
-                os.fsync(descriptor)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InvalidRequestError(f"{target} cannot be written: {error.strerror}") from error

@@ -118,37 +118,43 @@ class Settings:
         return self.config_dir / CONFIG_FILE
 
 
-def config_dir(chosen: Path | None = None, env: Mapping[str, str] | None = None) -> Path:
+def config_dir(
+    chosen: Path | None = None, env: Mapping[str, str] | None = None, *, may_be_new: bool = False
+) -> Path:
     """The folder of the user's files: the chosen one, `$GPUMOD_CONFIG`, the user's, the system's.
 
     Raises:
-        ConfigError: a folder was asked for that is not there.
+        ConfigError: a folder was asked for that is not there, and may not be new.
     """
     environment = os.environ if env is None else env
     candidates = [chosen] if chosen else [Path(one) for one in paths.config_directories(environment)]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate.resolve()
-    if chosen or environment.get("GPUMOD_CONFIG"):
+    if (chosen or environment.get("GPUMOD_CONFIG")) and not may_be_new:
         asked = "--config" if chosen else "$GPUMOD_CONFIG"
         raise config_error([Problem(str(candidates[0]), f"{asked} names a folder that is not there")])
-    return candidates[0]
+    return candidates[0].absolute()
 
 
-def load_settings(chosen: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    chosen: Path | None = None, env: Mapping[str, str] | None = None, *, may_be_new: bool = False
+) -> Settings:
     """Settings from config.yaml in the configuration folder and from `GPUMOD_*` variables.
+
+    A folder that was asked for has to be there, unless it may be new.
 
     Raises:
         ConfigError: something in either is wrong; `facts["problems"]` has all of it.
     """
-    settings, problems = read_settings(chosen, env)
+    settings, problems = read_settings(chosen, env, may_be_new=may_be_new)
     if settings is None or any(not problem.warning for problem in problems):
         raise config_error(problems)
     return settings
 
 
 def read_settings(
-    chosen: Path | None = None, env: Mapping[str, str] | None = None
+    chosen: Path | None = None, env: Mapping[str, str] | None = None, *, may_be_new: bool = False
 ) -> tuple[Settings | None, list[Problem]]:
     """Settings as far as they are sound, and everything that is wrong or odd.
 
@@ -158,7 +164,7 @@ def read_settings(
         ConfigError: the folder that was asked for is not there.
     """
     environment = dict(os.environ if env is None else env)
-    folder = config_dir(chosen, environment)
+    folder = config_dir(chosen, environment, may_be_new=may_be_new)
     try:
         document = _document(folder / CONFIG_FILE)
     except DocumentError as unreadable:

@@ -1,0 +1,184 @@
+"""`init`: finds cards, engines and models, and writes presets and a first mode."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpumod.cli.command import command
+from gpumod.cli.commands.config import ConfigFolder
+from gpumod.cli.layout import Block, Cell, Column, Row, Table, line
+from gpumod.cli.outcome import ExitCode, say
+from gpumod.cli.session import Session
+from gpumod.core.errors import GpumodError
+from gpumod.core.units import format_size
+
+if TYPE_CHECKING:
+    from gpumod.discovery.report import Model, Report
+
+_SHOWN = 40
+"""Skipped files that are listed to people; `--json` has all."""
+_STYLES = {"new": "good", "replaced": "warn", "kept": "dim"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    command(app, "init")(init)
+
+
+def init(
+    session: Session,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Where models are, besides the usual places."),
+    ] = None,
+    config: ConfigFolder = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write anew what init wrote and nobody changed.")
+    ] = False,
+) -> ExitCode:
+    """Find cards, engines and models, and write presets and a first mode. Works without a daemon."""
+    from gpumod.discovery import Request, initialise
+
+    given = tuple(str(folder.absolute()) for folder in folders or ())
+    report = initialise(Request(config, given, dry_run, force), os.environ, _tell(session))
+    steps = _next(session, report, config)
+    answer = {name: getattr(report, name) for name in report.__slots__}
+    session.emit({**answer, "next": steps}, _blocks(report, steps))
+    return ExitCode.DONE if report.models else ExitCode.NOT_FOUND
+
+
+def _tell(session: Session) -> Callable[[str], None]:
+    """Says what is being done, to people at a terminal."""
+    return say if not session.json and sys.stderr.isatty() else _nothing
+
+
+def _nothing(_: str) -> None:
+    """What a program is told meanwhile."""
+
+
+def _next(session: Session, report: Report, config: Path | None) -> list[str]:
+    """The next two commands."""
+    chosen = f" --config {shlex.quote(str(config))}" if config else ""
+    again = shlex.join(["gpumodctl", *sys.argv[1:]])
+    if not report.models:
+        return ["gpumodctl init FOLDER", "gpumodctl doctor"]
+    if report.dry_run:
+        return [again.replace(" --dry-run", "", 1), f"gpumodctl config check{chosen}"]
+    switch = f"gpumodctl switch {report.mode}" if report.mode else "gpumodctl service start PRESET"
+    try:
+        session.client.reload()
+    except GpumodError:
+        systemd = Path("/run/systemd/system").is_dir()
+        start = f"gpumodctl doctor --install-unit{chosen}" if systemd else f"gpumodd --foreground{chosen}"
+        return [start, switch]
+    return [f"gpumodctl preflight {report.mode}" if report.mode else "gpumodctl status", switch]
+
+
+# --- for people -----------------------------------------------------------------------------
+
+
+def _blocks(report: Report, steps: list[str]) -> Iterator[Block]:
+    yield from _box(report)
+    if report.models:
+        yield line("")
+        yield _models(report.models)
+    if report.skipped:
+        yield line("")
+        yield from _skipped(report)
+    if not report.models:
+        yield line("")
+        yield from _nowhere(report)
+    yield line("")
+    yield from _files(report)
+    yield from (line(f"Mind: {note}", "warn") for note in report.notes)
+    yield line("Next:", "head")
+    yield from (line(step, lead=2) for step in steps)
+
+
+def _box(report: Report) -> Iterator[Block]:
+    rows = [
+        Row(
+            (
+                Cell("card", "head"),
+                Cell(f"{card.name}, {format_size(card.total)}, {format_size(card.free)} free"),
+            )
+        )
+        for card in report.cards
+    ]
+    if not rows:
+        rows.append(Row((Cell("card", "head"), Cell(f"none: {report.driver}", "bad"))))
+    for engine in report.engines:
+        text = f"{engine.program}: {engine.version or engine.problem}"
+        style = "" if engine.used else "dim"
+        rows.append(Row((Cell(engine.kind.value, "head"), Cell(text, style if engine.version else "warn"))))
+    if not report.engines:
+        rows.append(Row((Cell("engine", "head"), Cell("none was found", "bad"))))
+    rows += [Row((Cell("container", "head"), Cell(path, "dim"))) for path in report.containers]
+    yield Table((Column(""), Column("", shrinks=True)), tuple(rows))
+
+
+def _models(models: tuple[Model, ...]) -> Table:
+    columns = (
+        Column("preset", shrinks=True),
+        Column(""),
+        Column("task"),
+        Column("on disk", right=True),
+        Column("context", right=True),
+        Column("on cards", right=True),
+        Column("with", shrinks=True),
+    )
+    return Table(columns, tuple(Row(_cells(one)) for one in models))
+
+
+def _cells(one: Model) -> tuple[Cell, ...]:
+    return (
+        Cell(one.preset),
+        Cell(one.action, _STYLES[one.action]),
+        Cell(one.task),
+        Cell(format_size(one.size)),
+        Cell(str(one.context or "-")),
+        Cell(" + ".join(map(format_size, one.cards)) or "-"),
+        Cell(one.setting),
+    )
+
+
+def _skipped(report: Report) -> Iterator[Block]:
+    yield line("No preset for:", "head")
+    yield from (line(f"{one.path}: {one.reason}", "dim", lead=2) for one in report.skipped[:_SHOWN])
+    if len(report.skipped) > _SHOWN:
+        yield line(f"and {len(report.skipped) - _SHOWN} more: --json lists them", "dim", lead=2)
+
+
+def _nowhere(report: Report) -> Iterator[Block]:
+    yield line("No model was found. Looked in:", "bad")
+    for place in report.looked:
+        yield line(
+            f"{place.path}{'' if place.there else ' (not there)'}", "" if place.there else "dim", lead=2
+        )
+    yield line(
+        "Put GGUF files or Hugging Face checkpoints there, or name their folder: gpumodctl init FOLDER"
+    )
+
+
+def _files(report: Report) -> Iterator[Block]:
+    changed = [file for file in report.files if file.text]
+    kept = len(report.files) - len(changed)
+    for file in changed:
+        done = (
+            f"would be {'written' if file.action == 'new' else 'replaced'}" if report.dry_run else file.action
+        )
+        yield line(f"{file.path}: {done}", _STYLES[file.action])
+        if report.dry_run:
+            yield from (line(text, "dim", lead=4) for text in file.text.splitlines())
+    if kept:
+        yield line(f"{kept} file{'s are' if kept > 1 else ' is'} as before", "dim")
+    if not changed:
+        yield line(f"{report.config}: nothing to write")
