@@ -61,34 +61,26 @@ def split_counts(setting: LlamaSetting, units: int) -> tuple[int, ...]:
 
 
 def even_counts(spread: Spread) -> tuple[int, ...]:
-    """Units per card so that the fullest card has as little as can be.
-
-    Every card gets a unit while there are enough of them.
-    """
+    """Units per card so that the fullest card has as little as can be."""
     low = max(*spread.fixed, -(-sum((*spread.layers, *spread.fixed)) // len(spread.fixed)))
     high = sum(spread.layers) + max(spread.fixed)
+    best = _filled(spread, high)
     while low < high:
         middle = (low + high) // 2
-        if _filled(spread, middle) is None:
-            low = middle + 1
+        if counts := _filled(spread, middle):
+            high, best = middle, counts
         else:
-            high = middle
-    counts = _filled(spread, high)
-    return counts if counts is not None else (len(spread.layers), *(0,) * (len(spread.fixed) - 1))
+            low = middle + 1
+    return best
 
 
-def _filled(spread: Spread, capacity: int) -> tuple[int, ...] | None:
-    """Units per card when each takes what it can hold, in order; None where some are left over."""
-    counts, following = [], 0
-    for card, fixed in enumerate(spread.fixed):
-        kept_back = min(len(spread.fixed) - card - 1, max(0, len(spread.layers) - following - 1))
-        room, count = capacity - fixed, 0
-        while following + count < len(spread.layers) - kept_back and room >= spread.layers[following + count]:
-            room -= spread.layers[following + count]
-            count += 1
-        counts.append(count)
-        following += count
-    return tuple(counts) if following == len(spread.layers) else None
+def _filled(spread: Spread, capacity: int) -> tuple[int, ...]:
+    """Units per card when each takes what it can hold, in order; empty where some are left over."""
+    counts: list[int] = []
+    for fixed in spread.fixed:
+        sizes = accumulate(spread.layers[sum(counts) :], initial=fixed)
+        counts.append(sum(1 for size in sizes if size <= capacity) - 1)
+    return tuple(counts) if sum(counts) == len(spread.layers) else ()
 
 
 def _single(value: float) -> float:

@@ -15,7 +15,7 @@ INPUT: Final = -1
 
 _INPUTS: Final = frozenset({"token_embd", "position_embd", "token_types", "per_layer_token_embd"})
 _FIRST: Final = frozenset({"per_layer_model_proj", "per_layer_proj_norm", "token_embd_norm"})
-"""Tensors that are the whole model's and go with its first layer (in lfm2 the last one's norm is called so)."""
+"""Tensors of the whole model that go with its first layer; lfm2 has the last one's norm under that name."""
 _BLOCK: Final = re.compile(r"(?:(?:enc|dec)\.)?blk\.(\d{1,9})\.")
 _UNUSED: Final = frozenset({"masked_embd_centroids", "masked_embd_ordering"})
 _REPEATED: Final = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
@@ -58,11 +58,11 @@ class LlamaTensor(NamedTuple):
 
 def model_tensors(header: GgufHeader, layers: int) -> tuple[LlamaTensor, ...]:
     """All tensors that llama.cpp can load (`llm_tensor_info_for` in `src/llama-arch.cpp`)."""
-    found = []
-    for tensor in header.tensors:
-        if tensor.name.partition(".")[0] not in _UNUSED:
-            found.append(_loaded(tensor, _unit(tensor.name, header.architecture, layers)))
-    return tuple(found)
+    return tuple(
+        _loaded(tensor, _unit(tensor.name, header.architecture, layers))
+        for tensor in header.tensors
+        if tensor.name.partition(".")[0] not in _UNUSED
+    )
 
 
 def _loaded(tensor: Tensor, unit: int) -> LlamaTensor:

@@ -1,0 +1,171 @@
+"""Tiny models of more architectures, whose layers are unlike each other."""
+
+from collections.abc import Callable
+
+from gpumod.testing.shapes.builder import Model
+from gpumod.testing.shapes.dense import add_attention, add_feed_forward, add_qk_norm, set_attention
+
+WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, WORDS = 256, 4, 2, 64, 512, 512
+
+
+def _begin(architecture: str, kv_heads: tuple[int, ...] | int, layers: int, *, tied: bool = True) -> Model:
+    model = Model(architecture)
+    set_attention(model, WIDTH, layers, HEADS, 0, HEAD, 8192)
+    heads = list(kv_heads) if isinstance(kv_heads, tuple) else kv_heads
+    model.set(attention__head_count_kv=heads, feed_forward_length=FEED_FORWARD, vocab_size=WORDS)
+    model.set(rope__dimension_count=HEAD)
+    model.add_vocabulary(WORDS)
+    model.add("token_embd", WIDTH, WORDS, type="q4_0" if tied else "")
+    if not tied:
+        model.add("output", WIDTH, WORDS)
+    return model
+
+
+def lfm2() -> Model:
+    """Short convolutions, and attention where there are KV heads."""
+    kv = (0, 0, KV_HEADS, 0, KV_HEADS, 0)
+    model = _begin("lfm2", kv, len(kv))
+    model.set(shortconv__l_cache=3)
+    model.add("token_embd_norm", WIDTH)
+    for layer, heads in enumerate(kv):
+        block = f"blk.{layer}."
+        model.add(f"{block}attn_norm", WIDTH)
+        model.add(f"{block}ffn_norm", WIDTH)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+        if heads:
+            add_attention(model, block, WIDTH, WIDTH, heads * HEAD)
+            add_qk_norm(model, block, HEAD)
+        else:
+            model.add(f"{block}shortconv.conv", 3, WIDTH, type="f32")
+            model.add(f"{block}shortconv.in_proj", WIDTH, 3 * WIDTH)
+            model.add(f"{block}shortconv.out_proj", WIDTH, WIDTH)
+    return model
+
+
+def cohere2() -> Model:
+    """Three sliding layers, then one that sees everything; no norm of the feed-forward part."""
+    model = _begin("cohere2", KV_HEADS, 8)
+    model.set(attention__sliding_window=256, attention__layer_norm_epsilon=1e-5, logit_scale=0.25)
+    model.set(attention__head_count_kv=HEADS)
+    model.add("output_norm", WIDTH)
+    for layer in range(8):
+        block = f"blk.{layer}."
+        model.add(f"{block}attn_norm", WIDTH)
+        add_attention(model, block, WIDTH, WIDTH, WIDTH)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+    return model
+
+
+def gemma2() -> Model:
+    """Every second layer slides."""
+    model = _begin("gemma2", KV_HEADS, 6)
+    model.set(attention__sliding_window=512)
+    model.add("output_norm", WIDTH)
+    for layer in range(6):
+        block = f"blk.{layer}."
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            model.add(f"{block}{norm}", WIDTH)
+        add_attention(model, block, WIDTH, HEADS * HEAD, KV_HEADS * HEAD)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+    return model
+
+
+def granite_hybrid() -> Model:
+    """mamba2 layers, and attention where there are KV heads."""
+    kv, inner, state, groups, kernel = (0, 0, 0, 1, 0, 0), 2 * WIDTH, 32, 1, 4
+    heads, convolved = inner // 64, inner + 2 * groups * state
+    model = _begin("granitehybrid", kv, len(kv), tied=False)
+    model.set(ssm__conv_kernel=kernel, ssm__inner_size=inner, ssm__state_size=state)
+    model.set(ssm__time_step_rank=heads, ssm__group_count=groups)
+    model.add("output_norm", WIDTH)
+    for layer, count in enumerate(kv):
+        block = f"blk.{layer}."
+        model.add(f"{block}attn_norm", WIDTH)
+        model.add(f"{block}ffn_norm", WIDTH)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+        if count:
+            add_attention(model, block, WIDTH, HEADS * HEAD, count * HEAD)
+            continue
+        model.add(f"{block}ssm_in", WIDTH, inner + convolved + heads)
+        model.add(f"{block}ssm_conv1d", kernel, convolved, type="f32")
+        model.add(f"{block}ssm_conv1d.bias", convolved)
+        model.add(f"{block}ssm_dt.bias", heads)
+        model.add(f"{block}ssm_a!", 1, heads, type="f32")
+        model.add(f"{block}ssm_d!", 1, heads, type="f32")
+        model.add(f"{block}ssm_norm", inner // groups, groups, type="f32")
+        model.add(f"{block}ssm_out", inner, WIDTH)
+    return model
+
+
+def gemma4() -> Model:
+    """Heads of two sizes, embeddings per layer, and last layers that use others' keys and values."""
+    sliding = (True, True, False, True, False, True, True, False)
+    full, window, per_layer = 128, 64, 32
+    model = _begin("gemma4", tuple(KV_HEADS if one else 1 for one in sliding), len(sliding))
+    model.set(attention__sliding_window=256, attention__sliding_window_pattern=list(sliding))
+    model.set(attention__key_length=full, attention__value_length=full)
+    model.set(attention__key_length_swa=window, attention__value_length_swa=window)
+    model.set(rope__dimension_count=full, rope__dimension_count_swa=window)
+    model.set(attention__shared_kv_layers=3, embedding_length_per_layer_input=per_layer)
+    model.add("output_norm", WIDTH)
+    model.add("rope_freqs", full // 2)
+    model.add("per_layer_token_embd", per_layer * len(sliding), WORDS)
+    model.add("per_layer_model_proj", WIDTH, per_layer * len(sliding))
+    model.add("per_layer_proj_norm", per_layer)
+    for layer, slides in enumerate(sliding):
+        block, head = f"blk.{layer}.", window if slides else full
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm", "post_norm"):
+            model.add(f"{block}{norm}", WIDTH)
+        add_attention(model, block, WIDTH, HEADS * head, (KV_HEADS if slides else 1) * head)
+        add_qk_norm(model, block, head)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+        model.add(f"{block}inp_gate", WIDTH, per_layer)
+        model.add(f"{block}proj", per_layer, WIDTH)
+    return model
+
+
+def kimi_linear() -> Model:
+    """Delta attention, and compressed keys where there are KV heads."""
+    kv, rank, rope, key, value, head, kernel = (0, 0, 0, 1, 0, 0, 0, 1), 128, 32, 96, 64, 64, 4
+    model = _begin("kimi-linear", kv, len(kv), tied=False)
+    model.set(attention__key_length=rank + rope, attention__value_length=rank, rope__dimension_count=rope)
+    model.set(attention__key_length_mla=key, attention__value_length_mla=value, attention__kv_lora_rank=rank)
+    model.set(ssm__conv_kernel=kernel, kda__head_dim=head, leading_dense_block_count=len(kv))
+    model.set(expert_count=4, expert_used_count=2, expert_feed_forward_length=64, expert_shared_count=1)
+    model.set(expert_gating_func=2)
+    model.add("output_norm", WIDTH)
+    wide = head * HEADS
+    for layer, count in enumerate(kv):
+        block = f"blk.{layer}."
+        model.add(f"{block}attn_norm", WIDTH)
+        model.add(f"{block}ffn_norm", WIDTH)
+        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
+        if count:
+            model.add(f"{block}attn_kv_a_norm", rank)
+            model.add(f"{block}attn_q", WIDTH, HEADS * key)
+            model.add(f"{block}attn_kv_a_mqa", WIDTH, rank + rope)
+            model.add(f"{block}attn_k_b", key - rope, rank, HEADS)
+            model.add(f"{block}attn_v_b", rank, value, HEADS)
+            model.add(f"{block}attn_output", HEADS * value, WIDTH)
+            continue
+        for part in "qkv":
+            model.add(f"{block}ssm_conv1d_{part}", kernel, 1, wide, type="f32")
+        add_attention(model, block, WIDTH, wide, wide)
+        for gate in ("f", "g"):
+            model.add(f"{block}ssm_{gate}_a", WIDTH, head)
+            model.add(f"{block}ssm_{gate}_b", head, wide)
+        model.add(f"{block}ssm_beta", WIDTH, HEADS)
+        model.add(f"{block}ssm_a!", 1, HEADS, type="f32")
+        model.add(f"{block}ssm_dt.bias", wide)
+        model.add(f"{block}ssm_norm", head)
+    return model
+
+
+MORE: dict[str, Callable[[], Model]] = {
+    "tiny-lfm2": lfm2,
+    "tiny-cohere2": cohere2,
+    "tiny-gemma2": gemma2,
+    "tiny-gemma4": gemma4,
+    "tiny-granitehybrid": granite_hybrid,
+    "tiny-kimi-linear": kimi_linear,
+}
