@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from gpumod.core.errors import GpumodError
 from gpumod.core.units import format_size
 
 if TYPE_CHECKING:
-    from gpumod.discovery.report import Model, Report
+    from gpumod.discovery.report import File, Model, Report
 
 _SHOWN = 40
 """Skipped files that are listed to people; `--json` has all."""
@@ -171,14 +172,25 @@ def _nowhere(report: Report) -> Iterator[Block]:
 def _files(report: Report) -> Iterator[Block]:
     changed = [file for file in report.files if file.text]
     kept = len(report.files) - len(changed)
-    for file in changed:
-        done = (
-            f"would be {'written' if file.action == 'new' else 'replaced'}" if report.dry_run else file.action
-        )
-        yield line(f"{file.path}: {done}", _STYLES[file.action])
-        if report.dry_run:
-            yield from (line(text, "dim", lead=4) for text in file.text.splitlines())
+    would = "would be " if report.dry_run else ""
+    yield line(f"{report.config}: {'' if changed else 'nothing to write'}".rstrip(), "head")
+    if report.dry_run:
+        yield from _texts(changed)
+    else:
+        presets = [file for file in changed if file.path.parent.name == "presets"]
+        for file in changed:
+            if file not in presets:
+                yield line(
+                    f"{file.path.relative_to(report.config)}: {file.action}", _STYLES[file.action], lead=2
+                )
+        for action, count in Counter(file.action for file in presets).items():
+            yield line(f"presets/: {count} {action}", _STYLES[action], lead=2)
     if kept:
-        yield line(f"{kept} file{'s are' if kept > 1 else ' is'} as before", "dim")
-    if not changed:
-        yield line(f"{report.config}: nothing to write")
+        yield line(f"{kept} file{'s' if kept > 1 else ''} {would}left as before", "dim", lead=2)
+
+
+def _texts(files: Iterable[File]) -> Iterator[Block]:
+    for file in files:
+        done = "written" if file.action == "new" else "replaced"
+        yield line(f"{file.path} would be {done}:", _STYLES[file.action], lead=2)
+        yield from (line(text, "dim", lead=4) for text in file.text.splitlines())
