@@ -34,10 +34,10 @@ def check_magic(source: Source) -> None:
     if source.size == 0:
         source.fail("is empty: its download has not begun or was cut off; fetch it again")
     head = source.take(min(_LOOK, source.size))
+    if len(head) < 8 and _MAGIC.startswith(head[:4]):
+        source.fail("ends after its first bytes: the download was cut off; fetch it again")
     if head[:4] != _MAGIC:
         source.fail(_instead(head))
-    if len(head) < 8:
-        source.fail("ends after its first bytes: the download was cut off; fetch it again")
     version = int.from_bytes(head[4:8], "little")
     if not version & 0xFFFF:
         source.fail("is in big-endian byte order, for other processors: fetch the little-endian file")

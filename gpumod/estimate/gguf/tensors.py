@@ -69,7 +69,7 @@ def check_data(
         expected = _aligned(end, alignment)
     missing = _aligned(source.position, alignment) + end - source.size
     if end and missing > 0:
-        source.fail(f"is {missing} bytes short: the download was cut off; fetch it again")
+        source.fail(f"is {missing} byte{'s' * (missing > 1)} short: the download was cut off; fetch it again")
 
 
 def _check(source: Source, tensor: Tensor) -> None:
