@@ -125,6 +125,8 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         yield bad("files", f"{found}; {count} disable some", "`gpumodctl config check` shows them")
+    elif not catalog.presets:
+        yield note("files", found, "`gpumodctl init` finds models and writes presets for them")
     else:
         yield ok("files", found)
 

@@ -32,6 +32,7 @@ _PROJECTORS: Final = {
     "llama4": ("llama4",),
 }
 """Beginnings of the architectures that a type of projector is made for, where it is for few."""
+_REVISION: Final = re.compile(r"/snapshots/[^/]+")
 _PRECISION: Final = (("bf16", 3), ("f16", 3), ("fp16", 3), ("q8", 2), ("f32", 1))
 
 
@@ -78,8 +79,12 @@ def _projector(model: Gguf, projectors: Sequence[Gguf], models: Sequence[Gguf]) 
 
 
 def _beside(part: Gguf, model: Gguf) -> bool:
-    """Whether it is in the model's folder, or in the one above, as in repositories with a folder per size."""
-    return part.files.folder in {model.files.folder, model.files.folder.rpartition("/")[0]}
+    """Whether it is in the model's folder, or in the one above, as in repositories with a folder per size.
+
+    All revisions of a repository in a hub's cache are one folder.
+    """
+    its, ours = (_REVISION.sub("", one.files.folder) for one in (part, model))
+    return its in {ours, ours.rpartition("/")[0]}
 
 
 def _made_for(projector: Gguf, model: Gguf) -> bool:

@@ -48,6 +48,11 @@ def test_bad_files_are_found(ctl, quiet_box, tmp_path):
     assert "boott" in found["settings"]["detail"]
 
 
+def test_without_files_it_says_how_to_get_them(ctl, quiet_box, tmp_path):
+    found = findings(ctl("doctor", "--config", tmp_path, "--json").json)
+    assert (found["files"]["verdict"], "gpumodctl init" in found["files"]["hint"]) == ("note", True)
+
+
 def test_a_port_that_somebody_else_has(ctl, tmp_path, monkeypatch):
     monkeypatch.setenv("GPUMOD_SOCKET", str(tmp_path / "none"))
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -86,6 +86,14 @@ def test_a_projector_above_folders_of_sizes_is_found():
     assert names["a-00001-of-00002"][0] == "mmproj-F16"
 
 
+def test_revisions_of_a_repository_are_one_folder():
+    names, _ = paired(
+        gguf("/hub/models--o--m/snapshots/old/a.gguf"),
+        gguf("/hub/models--o--m/snapshots/new/mmproj-F16.gguf", PROJECTOR),
+    )
+    assert names == {"a": ("mmproj-F16", None)}
+
+
 def test_a_manifest_has_the_last_word():
     names, _ = paired(
         gguf("/o/blobs/sha256-1", projector_path="/o/blobs/sha256-2"),
