@@ -18,14 +18,22 @@ from gpumod.estimate.vllm.setting import VllmSetting
 _SAMPLED: Final = 14
 """Bytes per request and vocabulary entry: logits in 16 and in 32 bits, probabilities, and random numbers
 (v1/sample/ops/topk_topp_sampler.py, `random_sample`)."""
+_FRAGMENTED: Final = 2
+"""As above: the 16-bit logits come to lie in a segment for 32-bit ones, whose other half fits nothing
+(measured on an H200 with vLLM 0.20.2 and torch 2.11, within 110 MiB for four models)."""
 _LARGEST_IMAGE: Final = 16384
 """Tokens of the largest image that models with three-part positions (Qwen-VL) accept."""
 _USUAL_IMAGE: Final = 1024
-_PIECE: Final = MIB // 4
-"""Of one layer of one captured size: a piecewise graph per layer. Counted from published logs, such as
-0.36 GiB for 16 sizes of a Qwen3.6 27B of 64 layers over two cards."""
-_WHOLE: Final = 2 * MIB
-"""Of one captured size of a whole model."""
+_HOPPER: Final = 9
+_SPLITS: Final = 32
+"""Parts of a sequence whose results FlashAttention 3 sets aside when a whole model is captured."""
+_CAPTURED: Final = 0.23 * MIB
+_PROFILED: Final = 0.145 * MIB
+"""Per layer and captured size, piecewise and whole together: what capturing takes, and what vLLM expects of
+it from two sizes of each (`profile_cudagraph_memory`). Measured as above: for 51 sizes, 11.4 to 11.9 MiB per
+layer of four models."""
+_FIRST_CAPTURE: Final = 32 * MIB
+_FIRST_PER_LAYER: Final = int(2.2 * MIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +59,46 @@ def usual_overhead(card: CardModel) -> VllmOverhead:
     """What is assumed of a card that no launch has been seen on.
 
     Args:
-        card: larger ones have more multiprocessors, for each of which a context keeps a stack.
+        card: the context and the kernels of large ones are larger. An H200 was measured: 527 and 236 MiB.
     """
-    large = card.compute_capability is not None and card.compute_capability[0] >= 9
-    return VllmOverhead(context=(560 if large else 400) * MIB, communication=350 * MIB, kernels=160 * MIB)
+    large = _is_large(card)
+    return VllmOverhead(
+        context=(528 if large else 400) * MIB,
+        communication=350 * MIB,
+        kernels=(240 if large else 180) * MIB,
+    )
 
 
-def activation_peak(model: Model, setting: VllmSetting) -> int:
+def activation_peak(model: Model, setting: VllmSetting, card: CardModel) -> int:
     """Bytes of the largest moment of the profiling run on one rank.
 
     Args:
         model: the model.
         setting: the launch.
+        card: its multiprocessors each have a row of the sampler's buffer.
+
+    The workspaces of experts are kept from one moment to the next.
     """
     hidden = setting.batched_tokens * model.hidden * setting.dtype_bytes
-    layer = 2 * hidden + max(_attention(model, setting), _dense(model, setting), _experts(model, setting))
-    requests = min(setting.sequences, setting.batched_tokens)
-    sampling = 0 if setting.pooling else hidden + requests * model.vocabulary * _SAMPLED
-    encoded = encoder_cache(model, setting)
-    return max(_encoder(model, setting), encoded + max(layer, sampling))
+    sampling = 0 if setting.pooling else hidden + _sampling(model, setting, card)
+    workspace = (32 if _is_large(card) else 8) * MIB
+    kept = encoder_cache(model, setting) + _experts(model, setting)
+    return workspace + max(_encoder(model, setting), kept + max(_layer(model, setting), sampling))
+
+
+def beyond_the_budget(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """Bytes that a launch takes and does not reckon with: gaps, and more for CUDA graphs than it expects.
+
+    Arguments as for `activation_peak`.
+    """
+    gaps = 0
+    if not setting.pooling:
+        gaps = _requests(setting) * model.vocabulary * _FRAGMENTED
+        layer, widest = _layer(model, setting), _dense(model, setting) * 2 // 3
+        if widest > _requests(setting) * model.vocabulary * 4:
+            # What sampling leaves is too small for a layer's widest tensor: both keep their own.
+            gaps += min(layer, _sampling(model, setting, card))
+    return gaps + max(captured_memory(model, setting, card) - graph_memory(model, setting, card), 0)
 
 
 def encoder_cache(model: Model, setting: VllmSetting) -> int:
@@ -79,16 +108,31 @@ def encoder_cache(model: Model, setting: VllmSetting) -> int:
     return _image_tokens(model, setting) * model.hidden * setting.dtype_bytes
 
 
-def graph_memory(model: Model, setting: VllmSetting) -> int:
-    """Bytes of CUDA graphs on one rank: every captured size, layer by layer and as a whole."""
-    if setting.eager:
+def graph_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """Bytes that vLLM expects CUDA graphs to take on one rank, and leaves out of the KV cache."""
+    sizes = len(capture_sizes(setting))
+    if setting.eager or not sizes:
         return 0
-    sizes = capture_sizes(setting)
-    whole = [size for size in sizes if size <= setting.sequences * (1 + setting.drafted)]
-    largest = max(sizes, default=0)
-    width = _width(model, setting)
-    shared = largest * (4 * model.hidden + width) * setting.dtype_bytes
-    return shared + len(sizes) * model.layers * _PIECE + (0 if setting.pooling else len(whole) * _WHOLE)
+    return _first_capture(model, setting, card) + int((sizes - 1) * model.layers * _PROFILED)
+
+
+def captured_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """Bytes that CUDA graphs do take on one rank."""
+    sizes = len(capture_sizes(setting))
+    if setting.eager or not sizes:
+        return 0
+    return _first_capture(model, setting, card) + int(sizes * model.layers * _CAPTURED)
+
+
+def _first_capture(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """What the largest size takes, which all others share."""
+    largest = max(capture_sizes(setting))
+    pieces = _FIRST_CAPTURE + model.layers * _FIRST_PER_LAYER
+    if model.latent is not None or not model.attention or _major(card) != _HOPPER:
+        return pieces
+    # In 32 bits, for every head (v1/attention/backends/flash_attn.py, `max_num_splits`).
+    size = max(one.key for one in model.attention)
+    return max(pieces, _SPLITS * largest * model.heads // setting.ranks * size * 4 + 4 * MIB)
 
 
 def capture_sizes(setting: VllmSetting) -> tuple[int, ...]:
@@ -99,11 +143,31 @@ def capture_sizes(setting: VllmSetting) -> tuple[int, ...]:
     return tuple(small + middle + list(range(256, largest + 1, 16)))
 
 
-def _width(model: Model, setting: VllmSetting) -> int:
-    """Values per token of the widest part of a feed-forward layer."""
-    experts = model.experts
-    sparse = 0 if experts is None else experts.used * 2 * max(experts.width // setting.ranks, model.hidden)
-    return max(3 * model.feed_forward // setting.ranks, sparse)
+def _major(card: CardModel) -> int:
+    return card.compute_capability[0] if card.compute_capability is not None else 0
+
+
+def _is_large(card: CardModel) -> bool:
+    """Whether this is a card of data centres since Hopper: cuBLAS takes more there, and so do contexts."""
+    return _major(card) in {_HOPPER, _HOPPER + 1}
+
+
+def _requests(setting: VllmSetting) -> int:
+    return min(setting.sequences, setting.batched_tokens)
+
+
+def _sampling(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """Logits and what is made of them, the hidden states of what is sampled, and a row per running kernel."""
+    requests = _requests(setting)
+    units = card.multiprocessors or (132 if _is_large(card) else 84)
+    rows = min(1 << (min(units, requests) - 1).bit_length(), units)
+    return model.vocabulary * (requests * _SAMPLED + rows * 4) + requests * model.hidden * setting.dtype_bytes
+
+
+def _layer(model: Model, setting: VllmSetting) -> int:
+    """The widest moment of a layer: its input, what it is added to, and the larger of its halves."""
+    hidden = setting.batched_tokens * model.hidden * setting.dtype_bytes
+    return 2 * hidden + max(_attention(model, setting), _dense(model, setting))
 
 
 def _attention(model: Model, setting: VllmSetting) -> int:

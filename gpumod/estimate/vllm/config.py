@@ -50,6 +50,7 @@ def read_model(config: Values) -> Model:
                           "num_attention_groups", most=4096)  # fmt: skip
     latent = None if kind in _NOT_LATENT else _latent(text)
     layers = _required(text, "num_hidden_layers", "n_layer", most=2048)
+    context = _context(text, kind)
     found = read_layers(text, kind, layers, heads, heads if kv_heads is None else kv_heads,
                         head_size or (hidden // heads if heads else 0), latent)  # fmt: skip
     return Model(
@@ -63,7 +64,8 @@ def read_model(config: Values) -> Model:
         heads=heads,
         kv_heads=heads if kv_heads is None else kv_heads,
         head_size=head_size or (hidden // heads if heads else 0),
-        context=_context(text, kind),
+        context=context,
+        positions=_positions(text, context),
         attention=found.attention,
         states=found.states,
         tied=config.flag("tie_word_embeddings", default=_tied(text, kind)),
@@ -131,6 +133,19 @@ def _context(text: Values, kind: str) -> int | None:
         longest = scaling.whole("original_max_position_embeddings", most=2**40) or longest
     factor = scaling.number("factor", most=1e6) or 1.0
     return int(longest * factor)
+
+
+def _positions(text: Values, context: int | None) -> int:
+    """Positions that global layers have angles for: scaling by a factor lengthens the table by it.
+
+    `LinearScalingRotaryEmbedding` and its likes (layers/rotary_embedding); Gemma 3 has scaling, and a context
+    that is not scaled.
+    """
+    trained = text.whole("max_position_embeddings", most=2**40) or context or 0
+    scaling = text.inner("rope_scaling", "rope_parameters")
+    if scaling is None or (scaling.word("rope_type", "type") or "") not in {"linear", "dynamic"}:
+        return context or 0
+    return int(trained * (scaling.number("factor", most=1e6) or 1.0))
 
 
 def _rotary(text: Values, latent: Latent | None, head_size: int) -> int:

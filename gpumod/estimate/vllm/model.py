@@ -145,6 +145,7 @@ class Model:
         states: one entry per recurrent layer.
         drafter_layers: layers of the built-in draft module (MTP).
         rotary: values per head that are rotated by position.
+        positions: that there are angles for, in layers without a window.
         sections: positions have three parts (time, height, width): the table of angles is four times as long.
         unknown: why the cache cannot be computed; empty where it can.
     """
@@ -176,6 +177,7 @@ class Model:
     per_layer_inputs: int = 0
     encoder_only: bool = False
     rotary: int = 0
+    positions: int = 0
     sections: bool = False
     unknown: str = ""
 

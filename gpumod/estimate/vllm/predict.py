@@ -16,6 +16,7 @@ from gpumod.estimate.prediction import Prediction
 from gpumod.estimate.vllm.activations import (
     VllmOverhead,
     activation_peak,
+    beyond_the_budget,
     graph_memory,
     usual_overhead,
 )
@@ -39,7 +40,8 @@ class VllmPlan:
         weights: of one rank, those of a draft model included.
         activations: the peak of the profiling run, and what is loaded beside torch.
         graphs: CUDA graphs.
-        outside: what is taken besides what was requested.
+        context: what is taken before vLLM looks at the card.
+        beyond: what is taken on top of what was requested.
         available: what is left for the KV cache.
         pool: the cache that it makes.
         setting: the launch.
@@ -49,7 +51,8 @@ class VllmPlan:
     weights: int
     activations: int
     graphs: int
-    outside: int
+    context: int
+    beyond: int
     available: int
     pool: Pool
     setting: VllmSetting
@@ -60,7 +63,12 @@ class VllmPlan:
 
         `request_memory` (v1/worker/utils.py) compares what is free once the context is made.
         """
-        return (self.requested or 0) + self.outside
+        return (self.requested or 0) + self.context
+
+    @property
+    def outside(self) -> int:
+        """Bytes per card that no utilisation holds."""
+        return self.context + self.beyond
 
 
 def vllm_plan(
@@ -80,8 +88,8 @@ def vllm_plan(
     weights = weights_per_rank(checkpoint, setting, card)
     if draft is not None:
         weights += weights_per_rank(draft, setting, card)
-    activations = activation_peak(model, setting) + extra.kernels
-    graphs = graph_memory(model, setting)
+    activations = activation_peak(model, setting, card) + extra.kernels
+    graphs = graph_memory(model, setting, card)
     requested = math.ceil(setting.utilisation * card.total) if card.total is not None else None
     available = setting.kv_cache_memory
     if available is None:
@@ -93,7 +101,8 @@ def vllm_plan(
         weights=weights,
         activations=activations,
         graphs=graphs,
-        outside=extra.outside(count),
+        context=extra.outside(count),
+        beyond=beyond_the_budget(model, setting, card),
         available=available,
         pool=pool_of(layout, setting, available, model.context),
         setting=setting,
@@ -138,7 +147,7 @@ def predict_vllm(
     if plan.requested is not None and plan.setting.kv_cache_memory is None:
         counted = sum(size for _, size, _ in sizes) - (0 if plan.setting.graphs_counted else plan.graphs)
         sizes.append((UNUSED, max(plan.requested - counted, 0), "less than a block"))
-    sizes.append((OUTSIDE, plan.outside, "the CUDA context, NCCL"))
+    sizes.append((OUTSIDE, plan.outside, "the CUDA context, NCCL, gaps between tensors"))
     parts = [Part(name, (size,) * count, Source.ESTIMATED, note=note) for name, size, note in sizes if size]
     parts.append(Part("process", (0,) * count, Source.ESTIMATED, host=VLLM_RESIDENT * (count + 1)))
     return Prediction(tuple(parts), VLLM_LOADING * count, notes=_notes(checkpoint, plan, card))
@@ -175,14 +184,14 @@ def _notes(checkpoint: Checkpoint, plan: VllmPlan, card: CardModel) -> tuple[str
     return tuple(notes)
 
 
-def largest_utilisation(free: int, outside: int, card: CardModel) -> float:
+def largest_utilisation(free: int, context: int, card: CardModel) -> float:
     """The largest utilisation that vLLM would start with, in steps of a hundredth.
 
     Args:
         free: bytes free on the fullest of the cards.
-        outside: bytes that a launch takes before vLLM looks (`VllmPlan.outside`).
+        context: bytes that a launch takes before vLLM looks (`VllmPlan.context`).
         card: the cards' model.
     """
     if not card.total:
         return 0.0
-    return max(math.floor((free - outside) / card.total * 100) / 100, 0.0)
+    return max(math.floor((free - context) / card.total * 100) / 100, 0.0)

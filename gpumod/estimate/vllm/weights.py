@@ -59,13 +59,15 @@ def weights_per_rank(checkpoint: Checkpoint, setting: VllmSetting, card: CardMod
 
 def rotary_table(model: Model, setting: VllmSetting) -> int:
     """The sines and cosines of every position, per kind of attention (layers/rotary_embedding/base.py)."""
-    positions = (model.context or 0) * (4 if model.sections else 1)
+    stretch = 4 if model.sections else 1
     share = model.rotary / model.head_size if model.head_size else 0.0
-    widths: dict[bool, int] = {}
+    tables: dict[bool, int] = {}
     for one in model.attention:
+        everywhere = one.window is None
         rotated = model.rotary if one.latent else int(one.key * share)
-        widths[one.window is None] = max(rotated, widths.get(one.window is None, 0))
-    return positions * sum(widths.values()) * setting.dtype_bytes
+        positions = model.positions if everywhere else model.context or 0
+        tables[everywhere] = max(rotated * positions * stretch, tables.get(everywhere, 0))
+    return sum(tables.values()) * setting.dtype_bytes
 
 
 def _loaded(tensors: Iterable[TensorGroup], model: Model, setting: VllmSetting) -> Iterable[TensorGroup]:

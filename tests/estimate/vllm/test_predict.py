@@ -29,9 +29,10 @@ LLAMA = checkpoint(models.LLAMA_8B)
 def test_a_utilisation_is_taken_whole_and_the_context_besides(config: dict[str, Any], cards: int) -> None:
     spec = service(context=8192, slots=8, vllm={"gpu_memory_utilization": 0.8})
     prediction = predict_vllm(checkpoint(config), spec, cards, HOPPER, overhead=SEEN, build=build())
+    plan = vllm_plan(checkpoint(config), spec, cards, HOPPER, overhead=SEEN, build=build())
     assert HOPPER.total is not None
-    outside = 500 * MIB + (300 * MIB if cards > 1 else 0)
-    assert prediction.cards == pytest.approx([0.8 * HOPPER.total + outside] * cards, abs=1)
+    assert plan.context == 500 * MIB + (300 * MIB if cards > 1 else 0)
+    assert prediction.cards == pytest.approx([0.8 * HOPPER.total + plan.outside] * cards, abs=1)
     assert [part.name for part in prediction.parts if part.cards[0]] == [
         "weights", "KV cache", "activations", "CUDA graphs", "unused utilisation", "outside vLLM's budget",
     ]  # fmt: skip
@@ -63,7 +64,9 @@ def test_graphs_came_on_top_before_they_were_counted() -> None:
     assert old.available == (old.requested or 0) - old.weights - old.activations
     prediction = predict_vllm(LLAMA, service(), 1, HOPPER, overhead=SEEN, build=build("0.11.0"))
     assert HOPPER.total is not None
-    assert prediction.cards[0] == pytest.approx(0.9 * HOPPER.total + old.graphs + 500 * MIB, abs=1)
+    assert prediction.cards[0] == pytest.approx(
+        0.9 * HOPPER.total + old.graphs + 500 * MIB + old.beyond, abs=1
+    )
 
 
 def test_a_context_that_does_not_fit_is_said_not_to_start() -> None:
