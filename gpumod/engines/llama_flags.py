@@ -125,8 +125,6 @@ def speculative_type(draft: Draft) -> str:
 def warnings(spec: ServiceSpec) -> Iterator[str]:
     """What a user should know but may want; sentences."""
     names = given(spec.args)
-    if spec.context is None:
-        yield "context is not set: the model's whole trained context is allocated"
     if names & (_LOAD_MODE - {"--no-mmap"}):
         yield "args: on the host card the model is loaded without mmap all the same, to count its memory"
 

@@ -33,7 +33,6 @@ _UUIDS_SINCE: Final = (0, 23)
 """Earlier versions read CUDA_VISIBLE_DEVICES as numbers."""
 _RUNNER_SINCE: Final = (0, 11)
 """`--runner pooling` in place of `--task`."""
-_DEFAULT_UTILIZATION: Final = "0.92 of every card (0.9 in older versions)"
 
 _SAMPLER: Final = {
     "temperature": "temperature",
@@ -106,10 +105,7 @@ class VllmEngine:
             *_problems(spec),
             *pinning.problems(spec),
         ]
-        warnings = []
-        if spec.vllm.gpu_memory_utilization is None:
-            warnings.append(f"vllm.gpu_memory_utilization is not set: vLLM takes {_DEFAULT_UTILIZATION}")
-        return Check(tuple(wrong), not_built(spec), tuple(warnings))
+        return Check(tuple(wrong), not_built(spec))
 
     def files(self, spec: ServiceSpec) -> tuple[str, ...]:
         """`config.json` and every weight file of a local folder; none of a model by its hub name."""

@@ -157,10 +157,6 @@ def test_sleep_is_not_built(engine):
     assert engine.check(vllm_spec(leave=Leave.SLEEP), None).not_built
 
 
-def test_the_default_utilisation_is_told(engine):
-    assert any("0.92" in one for one in engine.check(vllm_spec(), None).warnings)
-
-
 def test_it_measures_its_cards_while_it_starts(engine):
     assert engine.exclusive_start
 

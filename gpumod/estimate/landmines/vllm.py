@@ -1,0 +1,445 @@
+"""Landmines of vLLM."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gpumod.core.spec import EngineKind
+from gpumod.core.units import GIB, format_size
+from gpumod.estimate.landmines.trap import Found, Launch, Trap, trap
+from gpumod.estimate.vllm.model import Quantization
+
+VLLM: Final = (EngineKind.VLLM,)
+_ADA: Final = (8, 9)
+_TURING: Final = (7, 5)
+_BLACKWELL: Final = (10, 0)
+_LARGE_CARD: Final = 70 * GIB
+"""From here on vLLM's default batch is 8192 tokens instead of 2048 (engine/arg_utils.py)."""
+_ALIGNED_BLOCK: Final = 2096
+"""Tokens of an attention block of Qwen3.5-class hybrids in `align` mode: the largest seen."""
+_HIGH: Final = 0.95
+_TOWER: Final = re.compile(r"(?:^|\.)(?:visual|vision_\w+|audio_\w+|multi_modal_projector|embed_vision)\.")
+"""Names of the modules of towers in published checkpoints."""
+
+
+@trap(
+    "vllm-align-batch",
+    engines=VLLM,
+    reason="With `mamba_cache_mode: align` a request advances by whole blocks, which hybrid models make as "
+    "large as a recurrent state (up to 2096 tokens). A smaller batch stops vLLM at initialisation, or, in "
+    "versions without that check, a long request never moves.",
+    fix="set `vllm.max_num_batched_tokens: 8192`",
+    source="vLLM 0.20.2 vllm/config/vllm.py ('In Mamba cache align mode, block_size'); vllm#34445",
+    fatal=True,
+)
+def align_batch(launch: Launch) -> Found | None:
+    """A batch smaller than a block of the hybrid cache."""
+    options = launch.spec.vllm
+    if options.mamba_cache_mode != "align" or (launch.model is not None and not launch.model.states):
+        return None
+    tokens = options.max_num_batched_tokens
+    if tokens is None:
+        large = launch.card.total is not None and launch.card.total >= _LARGE_CARD
+        tokens = 8192 if large else 2048
+    if tokens >= _ALIGNED_BLOCK:
+        return None
+    return Found(f"batches of {tokens} tokens are smaller than the {_ALIGNED_BLOCK} of an aligned block")
+
+
+@trap(
+    "vllm-fp8-weights",
+    engines=VLLM,
+    reason="Cards below compute capability 8.9 have no FP8 arithmetic: vLLM unpacks the weights in its "
+    "Marlin "
+    "kernel instead, which saves memory and no time; below 7.5 it refuses.",
+    fix="use an INT4 checkpoint (AWQ, GPTQ, AutoRound)",
+    source="vLLM 0.33 vllm/model_executor/layers/quantization/fp8.py (get_min_capability, use_marlin)",
+    varies=True,
+)
+def fp8_weights(launch: Launch) -> Found | None:
+    """FP8 weights on a card without FP8."""
+    capability, stored = launch.card.compute_capability, _stored(launch)
+    asked = launch.spec.vllm.quantization
+    if capability is None or capability >= _ADA or not (asked == "fp8" or (stored and stored.is_fp8)):
+        return None
+    return Found(
+        f"the weights are FP8 and {launch.card.name} ({_version(capability)}) has no FP8 arithmetic",
+        fatal=capability < _TURING,
+    )
+
+
+@trap(
+    "vllm-nvfp4-weights",
+    engines=VLLM,
+    reason="Only cards from compute capability 10.0 on compute with NVFP4; others unpack the weights in the "
+    "Marlin kernel; below 7.5 vLLM refuses. A group of cards of both kinds fails.",
+    fix="use an INT4 checkpoint (AWQ, GPTQ, AutoRound), or FP8 from 8.9 on",
+    source="vLLM 0.33 .../compressed_tensors/schemes/compressed_tensors_w4a4_nvfp4.py (get_min_capability)",
+    varies=True,
+)
+def nvfp4_weights(launch: Launch) -> Found | None:
+    """NVFP4 weights on a card before Blackwell."""
+    capability, stored = launch.card.compute_capability, _stored(launch)
+    methods = {"modelopt_fp4", "nvfp4"}
+    asked = launch.spec.vllm.quantization in methods or (stored is not None and stored.method in methods)
+    if capability is None or capability >= _BLACKWELL or not asked:
+        return None
+    return Found(
+        f"the weights are NVFP4 and {launch.card.name} ({_version(capability)}) cannot compute with them",
+        fatal=capability < _TURING,
+    )
+
+
+@trap(
+    "vllm-fp8-kv-cache",
+    engines=VLLM,
+    reason="The type `fp8` is e4m3, for which the Triton kernels need compute capability 8.9; FlashInfer "
+    "takes "
+    "it on older cards for some weights only.",
+    fix="set `vllm.kv_cache_dtype: fp8_e5m2`",
+    source="vLLM 0.33 vllm/v1/attention/backends/triton_attn.py ('native FP8 (fp8e4nv) requires SM89+')",
+)
+def fp8_kv_cache(launch: Launch) -> Found | None:
+    """An e4m3 cache on a card before Ada."""
+    capability, dtype = launch.card.compute_capability, launch.spec.vllm.kv_cache_dtype
+    if capability is None or capability >= _ADA or dtype not in {"fp8", "fp8_e4m3"}:
+        return None
+    return Found(
+        f"vllm.kv_cache_dtype: {dtype} may be refused on {launch.card.name} ({_version(capability)})"
+    )
+
+
+@trap(
+    "vllm-e5m2-on-fp8",
+    engines=VLLM,
+    reason="A checkpoint with FP8 weights carries scales for an e4m3 cache; vLLM refuses an e5m2 cache "
+    "with it.",
+    fix="set `vllm.kv_cache_dtype: fp8_e4m3`, or leave it out",
+    source="vLLM 0.33 vllm/model_executor/layers/attention/attention.py ('fp8_e5m2 kv-cache is not supported "
+    "with fp8 checkpoints')",
+    fatal=True,
+    varies=True,
+)
+def e5m2_on_fp8(launch: Launch) -> Found | None:
+    """An e5m2 cache on FP8 weights."""
+    stored = _stored(launch)
+    if launch.spec.vllm.kv_cache_dtype != "fp8_e5m2" or stored is None or not stored.is_fp8:
+        return None
+    # Weight-only compressed-tensors checkpoints declare no cache scales and take it.
+    return Found(
+        f"vllm.kv_cache_dtype is fp8_e5m2 and the weights are {stored.method} in 8 bits",
+        fatal=stored.method != "compressed-tensors",
+    )
+
+
+@trap(
+    "vllm-nvfp4-kv-cache",
+    engines=VLLM,
+    reason="Before 0.33 vLLM has kernels for an NVFP4 cache on compute capability 10.x alone; for models "
+    "with "
+    "latent attention there is none.",
+    fix="set `vllm.kv_cache_dtype: fp8`, or `fp8_e5m2` below compute capability 8.9",
+    source="vLLM 0.33 vllm/v1/attention/backends/flashinfer.py, vllm/config/vllm.py "
+    "(validate_nvfp4_kv_cache_with_mla)",
+    fatal=True,
+)
+def nvfp4_kv_cache(launch: Launch) -> Found | None:
+    """An NVFP4 cache where nothing can read it."""
+    dtype, capability = launch.spec.vllm.kv_cache_dtype or "", launch.card.compute_capability
+    if not dtype.startswith("nvfp4") or dtype.endswith("_ds_mla"):
+        return None
+    if launch.model is not None and launch.model.latent is not None:
+        return Found(f"vllm.kv_cache_dtype: {dtype} does not go with latent attention")
+    if capability is None or capability[0] == _BLACKWELL[0] or not launch.before(0, 33):
+        return None
+    return Found(
+        f"vllm.kv_cache_dtype: {dtype} needs compute capability 10.x, this is {_version(capability)}"
+    )
+
+
+@trap(
+    "vllm-turboquant-drafting",
+    engines=VLLM,
+    reason="A TurboQuant cache together with speculative decoding starts, answers and is wrong: longer "
+    "answers end in loops while every sign of health is green.",
+    fix="remove `draft`, or take an fp8 cache",
+    source="vllm#40831, vllm#53180, vllm#52475",
+)
+def turboquant(launch: Launch) -> Found | None:
+    """Drafting over a TurboQuant cache."""
+    dtype = launch.spec.vllm.kv_cache_dtype or ""
+    if launch.spec.draft is None or not dtype.startswith("turboquant"):
+        return None
+    return Found(f"drafting over a {dtype} cache was seen to answer in loops")
+
+
+@trap(
+    "vllm-hybrid-drafting",
+    engines=VLLM,
+    reason="Drafting with MTP on models with gated delta nets was seen to write outside its memory under "
+    "load (Xid 13 or 31, 'illegal memory access'), after minutes of good work.",
+    fix="remove `draft`, or add `--no-async-scheduling` to `args` and watch for Xid events",
+    source="vllm#50021, vllm#40756",
+)
+def hybrid_drafting(launch: Launch) -> Found | None:
+    """MTP on a hybrid model."""
+    draft, model = launch.spec.draft, launch.model
+    if draft is None or draft.type != "mtp" or model is None or not model.states:
+        return None
+    if launch.given("--no-async-scheduling") is not None:
+        return None
+    return Found("MTP on this hybrid model was seen to crash with an illegal memory access under load")
+
+
+@trap(
+    "vllm-mtp-absent",
+    engines=VLLM,
+    reason="Quantised checkpoints often leave the module out that drafts (MTP): there is nothing to draft "
+    "with.",
+    fix="remove `draft`, or use a checkpoint that kept its MTP module",
+    source="vLLM 0.33 vllm/config/speculative.py; published AWQ checkpoints",
+    fatal=True,
+)
+def mtp_absent(launch: Launch) -> Found | None:
+    """MTP asked of weights without it."""
+    draft = launch.spec.draft
+    if draft is None or draft.type != "mtp" or draft.model is not None:
+        return None
+    if launch.checkpoint is None or launch.checkpoint.has_drafter:
+        return None
+    return Found("draft: the checkpoint has no module for multi-token prediction")
+
+
+@trap(
+    "vllm-bundled-tower",
+    engines=VLLM,
+    reason="A multimodal checkpoint brings its tower for images or sound, which takes card memory, and more "
+    "for profiling its largest picture, also where only text is served.",
+    fix="add `--language-model-only` to `args` where text is enough, or take a text-only GGUF",
+    source="vLLM 0.33 vllm/engine/arg_utils.py (--language-model-only), vllm/multimodal/profiling",
+)
+def bundled_tower(launch: Launch) -> Found | None:
+    """A tower that comes along."""
+    model = launch.model
+    if model is None or not model.has_vision or launch.given("--language-model-only") is not None:
+        return None
+    limits = launch.given("--limit-mm-per-prompt")
+    if limits is not None and not any(digit in limits for digit in "123456789"):
+        return None
+    tower = _tower(launch)
+    size = f" of {format_size(tower)}" if tower else ""
+    return Found(f"the checkpoint comes with a tower for images or sound{size}")
+
+
+@trap(
+    "vllm-tp-heads",
+    engines=VLLM,
+    reason="Tensor parallelism deals the attention heads out to the cards: their number has to be "
+    "divisible by "
+    "that of the cards, or vLLM refuses.",
+    fix="set `cards` to a number that divides the heads",
+    source="vLLM 0.33 vllm/config/model.py verify_with_parallel_config",
+    fatal=True,
+)
+def tp_heads(launch: Launch) -> Found | None:
+    """Heads that cannot be dealt out."""
+    model = launch.model
+    if model is None or launch.count < 2 or model.divides_heads(launch.count):
+        return None
+    fitting = [str(n) for n in range(1, 9) if model.divides_heads(n)]
+    return Found(
+        f"{model.heads} attention heads cannot be divided by {launch.count} cards",
+        f"set `cards` to one of {', '.join(fitting)}",
+    )
+
+
+@trap(
+    "vllm-tp-kv-heads",
+    engines=VLLM,
+    reason="Where there are fewer key and value heads than cards, or one compressed one (latent attention), "
+    "cards hold the same cache: more cards do not make it larger.",
+    fix="use fewer cards, or expect no more context from more of them",
+    source="vLLM 0.33 vllm/model_executor/models/llama.py (total_num_kv_heads), "
+    "vllm/v1/kv_cache_interface.py",
+    varies=True,
+)
+def tp_kv_heads(launch: Launch) -> Found | None:
+    """A cache that several cards hold."""
+    model = launch.model
+    if model is None or launch.count < 2 or not model.attention:
+        return None
+    if model.latent is not None:
+        return Found(f"latent attention keeps one cache, which each of the {launch.count} cards holds whole")
+    if model.kv_heads % launch.count == 0:
+        return None
+    if model.kv_heads < launch.count and launch.count % model.kv_heads == 0:
+        return Found(f"{launch.count} cards share {model.kv_heads} KV heads: each is held more than once")
+    return Found(
+        f"{model.kv_heads} KV heads can neither be divided by nor dealt out to {launch.count} cards",
+        "set `cards` to a number that divides the KV heads, or a multiple of them",
+        fatal=True,
+    )
+
+
+@trap(
+    "vllm-tp-groups",
+    engines=VLLM,
+    reason="Quantised weights share a scale per group. Where a card's share of a matrix is no whole number "
+    "of "
+    "groups the kernel refuses it, or vLLM takes a slow one.",
+    fix="use another number of cards, or a checkpoint with smaller groups",
+    source="vLLM 0.33 vllm/model_executor/layers/quantization/utils/marlin_utils.py, "
+    "vllm/distributed/utils.py "
+    "verify_group_size_divides_partition",
+)
+def tp_groups(launch: Launch) -> Found | None:
+    """Groups that a card's share cuts through."""
+    model, stored = launch.model, _stored(launch)
+    if model is None or stored is None or stored.group < 2:
+        return None
+    width = model.experts.width if model.experts else model.feed_forward
+    kind = "an expert" if model.experts else "the feed-forward part"
+    if not width or (width % launch.count == 0 and width // launch.count % stored.group == 0):
+        return None
+    return Found(f"{kind} is {width} wide: over {launch.count} cards no whole groups of {stored.group}")
+
+
+@trap(
+    "vllm-context-beyond-model",
+    engines=VLLM,
+    reason="vLLM refuses a context longer than config.json derives, for positions beyond it give nonsense.",
+    fix="set `context` to what the model has",
+    source="vLLM 0.33 vllm/config/model.py ('User-specified max_model_len ... is greater than the derived')",
+    fatal=True,
+)
+def context_beyond(launch: Launch) -> Found | None:
+    """More context than the model has."""
+    context, model = launch.spec.context, launch.model
+    if context is None or model is None or model.context is None or context <= model.context:
+        return None
+    if dict(launch.spec.env).get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1":
+        return None
+    if launch.given("--hf-overrides", "--rope-scaling") is not None:
+        return None
+    return Found(
+        f"context: {context} is more than the model's {model.context}", f"set `context: {model.context}`"
+    )
+
+
+@trap(
+    "vllm-default-utilisation",
+    engines=VLLM,
+    reason="vLLM takes a share of the whole card, 0.92 of it unless told otherwise (0.9 in older "
+    "versions), and "
+    "does not start with less free, also where `kv_cache_memory` gives its cache a size.",
+    fix="set `vllm.gpu_memory_utilization` to the share that it needs",
+    source="vLLM 0.33 vllm/config/cache.py, vllm/v1/worker/utils.py request_memory",
+)
+def default_utilisation(launch: Launch) -> Found | None:
+    """No share given."""
+    options = launch.spec.vllm
+    if options.gpu_memory_utilization is not None:
+        return None
+    if options.kv_cache_memory is None:
+        return Found(
+            "vllm.gpu_memory_utilization is not set: vLLM takes 0.92 of every card (0.9 in older versions)"
+        )
+    total, need = launch.card.total, launch.prediction.cards if launch.prediction else ()
+    fix = None
+    if total and need and max(need) < total:
+        fix = f"set `vllm.gpu_memory_utilization: {max(need) / total:.2f}`"
+    return Found("vllm.kv_cache_memory is set, and still vLLM wants 0.92 of the card free to start", fix)
+
+
+@trap(
+    "vllm-high-utilisation",
+    engines=VLLM,
+    reason="What vLLM measures before it sizes its cache is not all that it will take: late CUDA graphs "
+    "and the "
+    "workspaces of hybrid models come on top, and it runs out of memory after it was ready.",
+    fix="keep `vllm.gpu_memory_utilization` at 0.92 or less, and leave about 1 GiB of the card",
+    source="published readings on 24 GB cards; vLLM 0.33 vllm/v1/worker/gpu_worker.py "
+    "determine_available_memory",
+)
+def high_utilisation(launch: Launch) -> Found | None:
+    """A share that leaves no room for what comes late."""
+    share, total = launch.spec.vllm.gpu_memory_utilization, launch.card.total
+    if share is None or share < _HIGH:
+        return None
+    left = f", which leaves {format_size(int(total * (1 - share)))}" if total else ""
+    return Found(f"vllm.gpu_memory_utilization is {share:g}{left}")
+
+
+@trap(
+    "vllm-pool-too-small",
+    engines=VLLM,
+    reason="vLLM does not start where its KV cache cannot hold one request of the whole context ('To serve "
+    "at "
+    "least one request with the model's max seq len').",
+    fix="set a smaller `context`, or a larger `vllm.gpu_memory_utilization`",
+    source="vLLM 0.33 vllm/v1/core/kv_cache_utils.py check_enough_kv_cache_memory",
+    fatal=True,
+)
+def pool_too_small(launch: Launch) -> Found | None:
+    """A cache that is shorter than the context."""
+    pool = launch.prediction.pool if launch.prediction else None
+    wanted = launch.spec.context or (launch.model.context if launch.model else None)
+    if pool is None or wanted is None or pool.largest_context >= wanted:
+        return None
+    return Found(
+        f"the KV cache would hold {pool.largest_context} tokens of one request, and the context is {wanted}",
+        f"set `context: {pool.largest_context}`, or a larger `vllm.gpu_memory_utilization`"
+        if pool.largest_context
+        else "set a larger `vllm.gpu_memory_utilization`",
+    )
+
+
+@trap(
+    "vllm-022-kernels",
+    engines=VLLM,
+    reason="The 0.22 wheels compile kernels for CUDA 13 when they start and fail with an older nvcc.",
+    fix="use another version (0.20.2 was the steady one for Ampere), or install CUDA 13 and driver 580",
+    source="published reports on 0.22.x; not reproduced here",
+)
+def kernels_022(launch: Launch) -> Found | None:
+    """A version that compiles at its start."""
+    if launch.build is None or not launch.build.version.startswith("0.22."):
+        return None
+    return Found(f"vLLM {launch.build.version} compiles kernels at its start and needs CUDA 13's nvcc")
+
+
+def _tower(launch: Launch) -> int:
+    """Bytes of the weights of a model's tower, 0 where there are no files to tell."""
+    groups = launch.checkpoint.tensors if launch.checkpoint is not None else ()
+    return sum(group.size for group in groups if _TOWER.search(group.name))
+
+
+def _stored(launch: Launch) -> Quantization | None:
+    return launch.model.quantization if launch.model else None
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return f"compute capability {capability[0]}.{capability[1]}"
+
+
+VLLM_TRAPS: Final[tuple[Trap, ...]] = (
+    align_batch,
+    fp8_weights,
+    nvfp4_weights,
+    fp8_kv_cache,
+    e5m2_on_fp8,
+    nvfp4_kv_cache,
+    turboquant,
+    hybrid_drafting,
+    mtp_absent,
+    bundled_tower,
+    tp_heads,
+    tp_kv_heads,
+    tp_groups,
+    context_beyond,
+    default_utilisation,
+    high_utilisation,
+    pool_too_small,
+    kernels_022,
+)
