@@ -81,6 +81,7 @@ class LlamaSetting:
         ubatch: tokens per physical one (`n_ubatch`).
         outputs: rows of logits that room is reserved for (`n_outputs_max`).
         embeddings: an embedding or reranking server.
+        pooling: how a sequence's embeddings become one, as `--pooling` has it; empty: as the file says.
         key_type: of the KV cache, in ggml's names.
         value_type: the same.
         flash_attention: whether it is used, `auto` already decided.
@@ -111,6 +112,7 @@ class LlamaSetting:
     ubatch: int
     outputs: int
     embeddings: bool = False
+    pooling: str = ""
     key_type: str = "f16"
     value_type: str = "f16"
     flash_attention: bool = True
@@ -188,6 +190,7 @@ def llama_setting(
         ubatch=ubatch,
         outputs=batch if embeddings else min(batch, slots * (1 + (draft.most if draft else 0))),
         embeddings=embeddings,
+        pooling="rank" if spec.task is Task.RERANK else _last(given, "--pooling", ""),
         key_type=types[0],
         value_type=types[1],
         flash_attention=_flash(spec, model, types[1], on_host=on_host),

@@ -97,8 +97,18 @@ def _turned(source: Source, layer: int, value: Node, side: str, *, whole: bool) 
     if weight is not None and not whole and not olmo:
         value = norm(value, weight, source.own(layer, f"attn_{side}_norm.bias"))
     if source.model.rope and source.model.architecture not in _WITHOUT_ROPE:
-        value = like("rope", value, source.positions)
+        factors = _rope_factors(source, layer)
+        return like("rope", value, source.positions, *factors)
     return value
+
+
+def _rope_factors(source: Source, layer: int) -> tuple[Node, ...]:
+    """The frequencies' factors, of which every device with layers has a copy."""
+    home = source.device(layer)
+    if source.model.architecture == "gemma4" and source.model.layers[layer].sliding:
+        return ()
+    found = source.weight("rope_freqs.weight", home) or source.weight("rope_factors_long.weight", home)
+    return () if found is None else (Node("none", F32, found.ne, held=True, weight=True, home=home),)
 
 
 _WITHOUT_ROPE = frozenset({"bert", "bloom", "gpt2", "jais", "jamba", "jina-bert-v2", "mpt", "nemotron_h",
@@ -264,7 +274,8 @@ def _flash(source: Source, query: Node, key: Node, item: Node, mask: Node) -> No
     made = make("flash_attn", (item.ne[0], query.ne[2], query.ne[1], query.ne[3]), query, key, item, mask)
     if query.ne[1] > 2:
         aligned = -(-made.size // 128) * 128
-        copies = {(one.of or one): one.values * 2 for one in (key, item) if one.type != F16}
-        extra = sum(-(-size // 128) * 128 for size in copies.values())
-        made.extra = extra + aligned - made.size if copies else 0
+        # Latent attention's values are part of its keys: one copy serves both.
+        copied = (key,) if item.of is key.of else (key, item)
+        copies = [-(-one.values * 2 // 128) * 128 for one in copied if one.type != F16]
+        made.extra = sum(copies) + aligned - made.size if copies else 0
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gpumod.estimate.llama.graph.node import (
     I32,
     Node,
@@ -17,7 +19,7 @@ from gpumod.estimate.llama.graph.node import (
 )
 from gpumod.estimate.llama.graph.source import Source
 
-_MOST_FUSED: int = 32
+_MOST_FUSED: Final = 15
 """Experts per token up to which a GPU adds their results up in one step."""
 
 

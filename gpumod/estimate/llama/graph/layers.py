@@ -44,9 +44,8 @@ _SCALED: Final = frozenset({
     "gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "gemma-embedding", "grok", "minicpm", "minicpm3",
 })  # fmt: skip
 """They scale the embeddings."""
-_RANK: Final = 4
-_NONE: Final = 0
-_MEAN: Final = 1
+_POOLINGS: Final = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+"""`enum llama_pooling_type`."""
 
 
 def decoder(source: Source, chosen: Sequence[int] | None = None) -> None:
@@ -255,17 +254,17 @@ def _extended(source: Source, layer: int, value: Node, extra: Node | None) -> No
 
 def _pooled(source: Source, value: Node) -> Node:
     """One vector per sequence (`build_pooling`)."""
-    kind = source.model.header.value("pooling_type")
-    kind = kind if isinstance(kind, int) else _NONE
-    if kind == _NONE:
+    said = source.model.header.value("pooling_type")
+    kind = source.setting.pooling or _POOLINGS.get(said if isinstance(said, int) else 0, "none")
+    if kind == "none":
         return value
     sequences = source.batch.sequences
-    if kind == _MEAN:
+    if kind == "mean":
         shares = source.input(value.ne[1], sequences)
         made = make("mul_mat", (value.ne[0], sequences, 1, 1), cont(transpose(value)), shares)
     else:
         made = rows(value, source.input(sequences, kind=I32))
-    if kind == _RANK:
+    if kind == "rank":
         home = source.home(source.placement.output)
         if (head := source.weight("cls.weight", home)) is not None:
             made = like("unary", linear(head, made, source.weight("cls.bias", home)))

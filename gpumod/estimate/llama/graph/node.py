@@ -20,8 +20,8 @@ I64: Final = GGML_TYPES[27]
 VIEWS: Final = frozenset({"none", "reshape", "view", "permute", "transpose"})
 """Operations that compute nothing (`ggml_is_view_op`)."""
 IN_PLACE: Final = frozenset({
-    "add", "add_id", "sub", "mul", "div", "scale", "fill", "sqr", "sqrt", "unary", "rope", "rms_norm", "clamp",
-    "soft_max",
+    "add", "add_id", "sub", "mul", "div", "scale", "fill", "sqr", "sqrt", "unary", "rope", "rms_norm",
+    "clamp", "soft_max",
 })  # fmt: skip
 """Operations that may write over one of their sources (`ggml_op_can_inplace`)."""
 
