@@ -86,19 +86,19 @@ def activation_peak(model: Model, setting: VllmSetting, card: CardModel) -> int:
     return workspace + max(_encoder(model, setting), kept + max(_layer(model, setting), sampling))
 
 
-def beyond_the_budget(model: Model, setting: VllmSetting, card: CardModel) -> int:
-    """Bytes that a launch takes and does not reckon with: gaps, and more for CUDA graphs than it expects.
+def gap_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
+    """Bytes between tensors that a launch takes and does not reckon with.
 
     Arguments as for `activation_peak`.
     """
-    gaps = 0
-    if not setting.pooling:
-        gaps = _requests(setting) * model.vocabulary * _FRAGMENTED
-        layer, widest = _layer(model, setting), _dense(model, setting) * 2 // 3
-        if widest > _requests(setting) * model.vocabulary * 4:
-            # What sampling leaves is too small for a layer's widest tensor: both keep their own.
-            gaps += min(layer, _sampling(model, setting, card))
-    return gaps + max(captured_memory(model, setting, card) - graph_memory(model, setting, card), 0)
+    if setting.pooling:
+        return 0
+    gaps = _requests(setting) * model.vocabulary * _FRAGMENTED
+    widest = _dense(model, setting) * 2 // 3
+    if widest > _requests(setting) * model.vocabulary * 4:
+        # What sampling leaves is too small for a layer's widest tensor: both keep their own.
+        gaps += min(_layer(model, setting), _sampling(model, setting, card))
+    return gaps
 
 
 def encoder_cache(model: Model, setting: VllmSetting) -> int:
@@ -117,7 +117,7 @@ def graph_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
 
 
 def captured_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
-    """Bytes that CUDA graphs do take on one rank."""
+    """Bytes that CUDA graphs do take on one rank: more than vLLM expects of them."""
     sizes = len(capture_sizes(setting))
     if setting.eager or not sizes:
         return 0

@@ -16,7 +16,8 @@ from gpumod.estimate.prediction import Prediction
 from gpumod.estimate.vllm.activations import (
     VllmOverhead,
     activation_peak,
-    beyond_the_budget,
+    captured_memory,
+    gap_memory,
     graph_memory,
     usual_overhead,
 )
@@ -39,9 +40,10 @@ class VllmPlan:
             CUDA context is made. None where the card's size is not known.
         weights: of one rank, those of a draft model included.
         activations: the peak of the profiling run, and what is loaded beside torch.
-        graphs: CUDA graphs.
+        graphs: what vLLM expects of CUDA graphs.
         context: what is taken before vLLM looks at the card.
-        beyond: what is taken on top of what was requested.
+        captured: what CUDA graphs do take; what is more than `graphs` comes on top of what was requested.
+        gaps: what torch takes between tensors, on top as well.
         available: what is left for the KV cache.
         pool: the cache that it makes.
         setting: the launch.
@@ -52,7 +54,8 @@ class VllmPlan:
     activations: int
     graphs: int
     context: int
-    beyond: int
+    captured: int
+    gaps: int
     available: int
     pool: Pool
     setting: VllmSetting
@@ -68,7 +71,8 @@ class VllmPlan:
     @property
     def outside(self) -> int:
         """Bytes per card that no utilisation holds."""
-        return self.context + self.beyond
+        counted = self.graphs if self.setting.graphs_counted else 0
+        return self.context + self.gaps + self.captured - counted
 
 
 def vllm_plan(
@@ -102,7 +106,8 @@ def vllm_plan(
         activations=activations,
         graphs=graphs,
         context=extra.outside(count),
-        beyond=beyond_the_budget(model, setting, card),
+        captured=captured_memory(model, setting, card),
+        gaps=gap_memory(model, setting, card),
         available=available,
         pool=pool_of(layout, setting, available, model.context),
         setting=setting,
@@ -134,20 +139,19 @@ def predict_vllm(
     `kv_cache_memory`, to the parts alone.
     """
     plan = vllm_plan(checkpoint, spec, count, card, overhead=overhead, build=build, draft=draft)
+    activations = f"{plan.setting.batched_tokens} tokens, {plan.setting.sequences} requests"
     sizes = [
         ("weights", plan.weights, _weights_note(checkpoint, plan)),
         ("KV cache", plan.pool.size, _pool_note(plan)),
-        (
-            "activations",
-            plan.activations,
-            f"{plan.setting.batched_tokens} tokens, {plan.setting.sequences} requests",
-        ),
-        ("CUDA graphs", plan.graphs, "enforce_eager" if plan.setting.eager else ""),
+        ("activations", plan.activations + plan.gaps, activations),
+        ("CUDA graphs", plan.captured, f"batches of up to {plan.setting.capture}"),
     ]
     if plan.requested is not None and plan.setting.kv_cache_memory is None:
-        counted = sum(size for _, size, _ in sizes) - (0 if plan.setting.graphs_counted else plan.graphs)
-        sizes.append((UNUSED, max(plan.requested - counted, 0), "less than a block"))
-    sizes.append((OUTSIDE, plan.outside, "the CUDA context, NCCL, gaps between tensors"))
+        held = plan.requested + plan.outside - plan.context
+        sizes.append(
+            (UNUSED, max(held - sum(size for _, size, _ in sizes), 0), "what is left after whole blocks")
+        )
+    sizes.append((OUTSIDE, plan.context, "the CUDA context, NCCL"))
     parts = [Part(name, (size,) * count, Source.ESTIMATED, note=note) for name, size, note in sizes if size]
     parts.append(Part("process", (0,) * count, Source.ESTIMATED, host=VLLM_RESIDENT * (count + 1)))
     return Prediction(tuple(parts), VLLM_LOADING * count, notes=_notes(checkpoint, plan, card))

@@ -65,7 +65,7 @@ def test_graphs_came_on_top_before_they_were_counted() -> None:
     prediction = predict_vllm(LLAMA, service(), 1, HOPPER, overhead=SEEN, build=build("0.11.0"))
     assert HOPPER.total is not None
     assert prediction.cards[0] == pytest.approx(
-        0.9 * HOPPER.total + old.graphs + 500 * MIB + old.beyond, abs=1
+        0.9 * HOPPER.total + old.captured + old.gaps + 500 * MIB, abs=1
     )
 
 
