@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from gpumod import __version__
 from gpumod.config import reload_catalog
 from gpumod.core.errors import ConfigError
+from gpumod.discovery.places import hub_cache
 from gpumod.engines import engines, run_command
 from gpumod.estimate import ModelFootprints
+from gpumod.estimate.landmines.trap import HostFacts
 from gpumod.hardware.detect import open_hardware
 from gpumod.hardware.probe import LocalHostProbe
 from gpumod.hardware.procfs import read_stat
@@ -70,7 +72,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
             user=settings.engine_user,
             bounds=settings.bounds,
         ),
-        footprints=ModelFootprints(),
+        footprints=ModelFootprints(caches=hub_caches(), host=host_facts()),
         load_catalog=partial(reload_catalog, settings),
         log_path=lambda service: log_path(settings.state_dir, service),
         new_id=new_id,
@@ -133,6 +135,18 @@ def boot_id() -> str:
     kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     init = read_stat("", 1)
     return f"{kernel}-{init.start_ticks}" if init else kernel
+
+
+def hub_caches() -> tuple[Path, ...]:
+    """Where models that engines fetched from the hub lie; none where there is no home."""
+    cache = hub_cache(os.environ)
+    return (Path(cache),) if cache else ()
+
+
+def host_facts() -> HostFacts:
+    """What footprints and landmines depend on of this box."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return HostFacts(memory, wsl=Path("/dev/dxg").exists())
 
 
 def _hardware(settings: Settings) -> HardwareSettings:

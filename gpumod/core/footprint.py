@@ -144,6 +144,7 @@ class Measurement:
             took can be carried over to other parameters.
         spec: the service as it was launched; None where it was not kept.
         split: layers per card.
+        driver: the driver's version; empty where it was not told.
     """
 
     fingerprint: str
@@ -157,3 +158,4 @@ class Measurement:
     family: str = ""
     spec: ServiceSpec | None = None
     split: tuple[int, ...] = ()
+    driver: str = ""

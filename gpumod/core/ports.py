@@ -367,6 +367,7 @@ class Footprints(Protocol):
         host: int,
         at: float,
         split: tuple[int, ...] = (),
+        driver: str = "",
     ) -> Measurement:
         """What a launch was seen to take, under its fingerprint. Arguments as in `Measurement`."""
         ...

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gpumod.core.spec import ServiceSpec
+from gpumod.estimate.vllm.hub import find_model
 
 _SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})(\.gguf)$")
 _MOST_SHARDS: Final = 1000
@@ -37,17 +38,21 @@ LookAt = Callable[[str], OnDisk | None]
 def model_files(spec: ServiceSpec) -> tuple[str, ...]:
     """The model with all its shards, the projector and the draft model, as paths, folders or hub names."""
     named = (spec.model, spec.mmproj, spec.draft.model if spec.draft else None)
-    return tuple(dict.fromkeys(part for name in named if name for part in _shards(name)))
+    return tuple(dict.fromkeys(part for name in named if name for part in shards(name)))
 
 
-def on_disk(path: str) -> OnDisk | None:
+def on_disk(path: str, caches: tuple[Path, ...] = ()) -> OnDisk | None:
     """The file at a path, or the weights and their configuration directly in a folder.
 
-    None where there is none to be seen: a model by its hub's name (`org/model`) is no path.
+    None where there is nothing to be seen.
+
+    Args:
+        path: an absolute path, or a model's name on the hub (`org/model`).
+        caches: where models of the hub may lie.
     """
-    if not path.startswith("/"):
+    place = Path(path) if path.startswith("/") else find_model(path, caches)
+    if place is None:
         return None
-    place = Path(path)
     try:
         if not place.is_dir():
             return OnDisk(place.stat().st_size, (_identity(place),))
@@ -58,7 +63,7 @@ def on_disk(path: str) -> OnDisk | None:
         size = sum(one.stat().st_size for one in preferred)
         configuration = [one for one in files if one.suffix in _CONFIGURATION]
         identity = tuple(sorted(map(_identity, (*preferred, *configuration))))
-        return OnDisk(size, identity) if size else None
+        return OnDisk(size, identity) if identity else None
     except OSError:
         return None
 
@@ -68,7 +73,8 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def _shards(path: str) -> Iterator[str]:
+def shards(path: str) -> Iterator[str]:
+    """All parts of a split GGUF by the name of any of them; other paths are their own only part."""
     match = _SHARD.search(path)
     if match is None or not 0 < int(match[2]) <= _MOST_SHARDS:
         yield path

@@ -1,37 +1,176 @@
-"""What launches were seen to take."""
+"""What launches were seen to take, and what follows from it for the next one. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gpumod.core.footprint import Measurement
 from gpumod.core.units import MIB
+from gpumod.estimate.prediction import Prediction
 
+READY: Final = "ready"
+"""The stage before the first request."""
+POOLS: Final = "CUDA graphs and pools"
+"""The part that comes with the first requests."""
+_EXACT: Final = frozenset({"weights", "KV cache", "recurrent state", "draft model", "draft KV cache"})
 _LEAST_MARGIN: Final = 32 * MIB
 _MARGIN_SHARE: Final = 0.005
-LEARNED_MARGIN: Final = "0.5 % (32 MiB at least)"
+MARGIN: Final = "0.5 % (32 MiB at least)"
 """Launches of one configuration differ by what is loaded lazily: cuBLAS's workspace (32 MiB on Hopper and
-newer, 4 MiB before), kernels, and pools that grow by 2 MiB. Growth itself is seen, and learned as the peak.
+newer, 4 MiB before), kernels, and pools that grow by 2 MiB. Growth is seen, and learned as the peak.
 """
+_CARRIED_SHARE: Final = 0.01
+"""Of the formula's difference to another setting, what it may be wrong by: its caches and weights are exact,
+its compute buffers are not quite."""
+_KEPT: Final = 60
+"""Measurements of one configuration that are looked at, the newest: an odd one is forgotten in the end."""
+_WHOLE: Final = 0.9
+"""A process tree that holds less than so much of its weights was not seen as a whole."""
 
 
-def with_margin(used: int) -> int:
-    """What a service is charged that was seen to take so many bytes of a card."""
-    return used + max(_LEAST_MARGIN, math.ceil(used * _MARGIN_SHARE))
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A measurement beside what the formulas say of the launch that was measured.
+
+    Args:
+        measurement: what it took.
+        prediction: for the service as it was launched.
+        by_formula: whether the prediction is worth more than a guess.
+    """
+
+    measurement: Measurement
+    prediction: Prediction
+    by_formula: bool = True
+
+    @property
+    def excess(self) -> tuple[int, ...]:
+        """Bytes on each card that the formulas do not know of; below zero where they say too much.
+
+        Before the first request, what grows with it is not there yet and is not missed.
+        """
+        formula = cards_at(self.prediction, self.measurement.split)
+        pairs = zip(self.measurement.used, formula, self._to_come, strict=True)
+        return tuple(used - size + later for used, size, later in pairs)
+
+    @property
+    def warm(self) -> bool:
+        """Whether it had answered a request."""
+        return self.measurement.stage != READY
+
+    @property
+    def _to_come(self) -> tuple[int, ...]:
+        pools = self.prediction.part(POOLS)
+        return (0,) * self.measurement.count if self.warm or pools is None else pools.cards
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it can have been seen: what a card holds includes the weights that are on it."""
+        weights = self.prediction.part("weights")
+        if not self.by_formula or weights is None or self.measurement.split != self.prediction.split:
+            return all(self.measurement.used)
+        pairs = zip(self.measurement.used, weights.cards, strict=True)
+        return all(used > 0 and used >= _WHOLE * size for used, size in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """The launches that a charge is learned from.
+
+    Args:
+        excess: bytes on each card beyond the formula, the most of these launches.
+        newest: the last one of them.
+        distance: bytes that the formula says this setting differs by; 0 for the same one.
+    """
+
+    excess: tuple[int, ...]
+    newest: Measurement
+    distance: int = 0
+
+    @property
+    def same(self) -> bool:
+        """Whether the formula knows of no difference to this setting."""
+        return self.distance == 0
+
+
+def cards_at(prediction: Prediction, split: tuple[int, ...]) -> tuple[int, ...]:
+    """What the formulas say of each card when the cards take so many layers."""
+    spread = prediction.spread
+    if spread is None or not split or split == prediction.split or len(split) != len(spread.fixed):
+        return prediction.cards
+    return spread.cards(split)
+
+
+def exact_size(prediction: Prediction) -> tuple[int, ...]:
+    """Bytes on each card that follow from the files and the parameters alone: less cannot be enough."""
+    exact = [part.cards for part in prediction.parts if part.name in _EXACT]
+    return tuple(map(sum, zip(*exact, strict=True))) if exact else (0,) * len(prediction.cards)
+
+
+def with_margin(used: int, carried: int = 0) -> int:
+    """What a service is charged on a card where it was seen, or is expected, to take so many bytes.
+
+    Args:
+        used: those bytes.
+        carried: how many of them are a difference that the formula was asked for.
+    """
+    margin = max(_LEAST_MARGIN, math.ceil(used * _MARGIN_SHARE))
+    return used + margin + math.ceil(abs(carried) * _CARRIED_SHARE)
+
+
+def basis_of(launches: Sequence[Seen], prediction: Prediction) -> Basis | None:
+    """What launches of one configuration teach about a setting; None where none of them was seen whole."""
+    seen = [one for one in launches if one.whole]
+    whole = [one for one in seen if one.warm] or seen
+    if not whole:
+        return None
+    excess = tuple(map(max, zip(*(one.excess for one in whole), strict=True)))
+    newest = max((one.measurement for one in whole), key=lambda one: one.at)
+    formula = cards_at(whole[0].prediction, prediction.split)
+    distance = sum(abs(new - then) for new, then in zip(prediction.cards, formula, strict=True))
+    return Basis(excess, newest, distance)
+
+
+def nearest(bases: Iterable[Basis]) -> Basis | None:
+    """The one whose setting differs least by the formula, and of equals the newest."""
+    return min(bases, key=lambda one: (one.distance, -one.newest.at), default=None)
 
 
 class Learned:
-    """The measurements of all launches, by fingerprint."""
+    """The measurements of all launches, by fingerprint and by family."""
 
     def __init__(self) -> None:
-        self._peaks: dict[str, tuple[int, ...]] = {}
+        self._launches: dict[str, tuple[Measurement, ...]] = {}
+        self._families: dict[str, tuple[str, ...]] = {}
+        self._newest: Measurement | None = None
 
     def add(self, measurement: Measurement) -> None:
-        """Remember what a launch took, if it is more than what others took under its fingerprint."""
-        known = self._peaks.get(measurement.fingerprint, measurement.used)
-        self._peaks[measurement.fingerprint] = tuple(map(max, known, measurement.used))
+        """Remember what a launch took."""
+        name, family = measurement.fingerprint, measurement.family
+        alike = (*self._launches.get(name, ()), measurement)
+        self._launches[name] = tuple(sorted(alike, key=lambda one: one.at))[-_KEPT:]
+        if family and name not in self._families.get(family, ()):
+            self._families[family] = (*self._families.get(family, ()), name)
+        if measurement.driver and (self._newest is None or measurement.at >= self._newest.at):
+            self._newest = measurement
 
-    def peak(self, fingerprint: str) -> tuple[int, ...] | None:
-        """The most per card that launches under a fingerprint took; None where there was none."""
-        return self._peaks.get(fingerprint)
+    def of(self, fingerprint: str) -> tuple[Measurement, ...]:
+        """Launches of one configuration, oldest first.
+
+        Where some were under the driver that the last launch of all had, only those count: another driver's
+        context has another size.
+        """
+        known = self._launches.get(fingerprint, ())
+        driver = self._newest.driver if self._newest is not None else ""
+        return tuple(one for one in known if one.driver == driver) or known
+
+    def relatives(self, family: str) -> tuple[tuple[Measurement, ...], ...]:
+        """Launches of other settings of the same files, build and cards, by setting."""
+        return tuple(self.of(name) for name in self._families.get(family, ()))
+
+    def all(self) -> tuple[Measurement, ...]:
+        """Every measurement, oldest first."""
+        found = [one for name in tuple(self._launches) for one in self.of(name)]
+        return tuple(sorted(found, key=lambda one: one.at))

@@ -39,16 +39,31 @@ def predict_from_sizes(spec: ServiceSpec, count: int, card: CardModel, weights: 
     return Prediction(parts, loading, notes=(note,))
 
 
-def start_rule(spec: ServiceSpec, count: int, card: CardModel) -> int:
+def start_rule(
+    spec: ServiceSpec,
+    count: int,
+    card: CardModel,
+    *,
+    utilisation: float = VLLM_UTILISATION,
+    outside: int | None = None,
+) -> int:
     """Bytes that have to be free on each card for vLLM to start, and what it takes outside of these.
 
     It refuses to start with less free than its utilisation of the card (vllm/v1/worker/utils.py,
     `request_memory`). 0 for other engines, and where the card's size is not known.
+
+    Args:
+        spec: the service.
+        count: how many cards.
+        card: the cards' model.
+        utilisation: the engine's own, where the service has none.
+        outside: bytes per card that it takes besides; None takes what is usual.
     """
     if spec.engine is not EngineKind.VLLM or card.total is None or card.name == HOST_CARD_NAME:
         return 0
-    outside = VLLM_OUTSIDE + (VLLM_COMMUNICATION if count > 1 else 0)
-    return math.ceil((spec.vllm.gpu_memory_utilization or VLLM_UTILISATION) * card.total) + outside
+    if outside is None:
+        outside = VLLM_OUTSIDE + (VLLM_COMMUNICATION if count > 1 else 0)
+    return math.ceil((spec.vllm.gpu_memory_utilization or utilisation) * card.total) + outside
 
 
 def _parts(

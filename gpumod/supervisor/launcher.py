@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpumod.core.errors import StartFailedError, StoreError
+from gpumod.core.names import HOST_CARD
 from gpumod.core.ports import Liveness, Readiness, RunRequest
 from gpumod.core.service import ExitReport, ServiceRecord
 from gpumod.core.states import ServiceState
@@ -248,7 +249,9 @@ class Launcher:
         launch = _launch(record)
         reading = await self._parts.hardware.read(only=launch.cards)
         models = {card.id: card.model for card in reading.cards}
-        if not launch.cards or not all(card in held and card in models for card in launch.cards):
+        told = launch.cards and all(card in held and card in models for card in launch.cards)
+        if not told or len({models[card].name for card in launch.cards}) > 1:
+            # Measurements are kept per model of card: a mixture of several is in no other launch's way.
             return
         build = await self._parts.engine(record.spec.engine).build(record.spec)
         if isinstance(build, str) or build.version != launch.build or await self._changed(launch):
@@ -261,15 +264,24 @@ class Launcher:
             build,
             stage=stage,
             used=tuple(held[card] for card in launch.cards),
-            host=0,
+            host=await self._host_memory(record, launch),
             at=self._parts.clock.now(),
             split=record.footprint.split if record.footprint else (),
+            driver=reading.driver_version,
         )
         self._parts.footprints.learn(measurement)
         try:
             await self._parts.store.add_measurement(measurement)
         except StoreError as error:
             _log.error("what %s took could not be kept: %s", record.id, error.detail)
+
+    async def _host_memory(self, record: ServiceRecord, launch: Launch) -> int:
+        """Bytes of host memory that it has to itself; on the host's memory as a card they are the card's."""
+        if HOST_CARD in launch.cards:
+            return 0
+        processes = await self._world.runner(record).processes(record.key)
+        outside = await self._parts.engine(record.spec.engine).outside(record.spec, launch)
+        return await self._parts.host.anonymous_pss([*(one.pid for one in processes), *outside])
 
     async def _changed(self, launch: Launch) -> bool:
         """Whether a file that it was started from is another one by now."""

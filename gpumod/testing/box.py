@@ -36,7 +36,7 @@ from gpumod.testing.store import MemoryStore
 if TYPE_CHECKING:
     from gpumod.core.cards import CardModel
     from gpumod.core.landmine import Landmine
-    from gpumod.core.ports import EngineBuild, RunRequest
+    from gpumod.core.ports import EngineBuild, Footprints, RunRequest
     from gpumod.core.service import RunKey
 
 
@@ -66,6 +66,11 @@ class DeclaredFootprints:
         del count, card, build
         return self.mined.get(spec.id, ())
 
+    def trained_context(self, spec: ServiceSpec) -> int | None:
+        """Of no model anything is known."""
+        del spec
+        return None
+
     def measured(
         self,
         spec: ServiceSpec,
@@ -77,11 +82,22 @@ class DeclaredFootprints:
         host: int,
         at: float,
         split: tuple[int, ...] = (),
+        driver: str = "",
     ) -> Measurement:
         """Under the service's id: nothing else changes memory here."""
         del build
         return Measurement(
-            str(spec.id), spec.id, card.name, len(used), stage, used, host, at, spec=spec, split=split
+            str(spec.id),
+            spec.id,
+            card.name,
+            len(used),
+            stage,
+            used,
+            host,
+            at,
+            spec=spec,
+            split=split,
+            driver=driver,
         )
 
     def learn(self, measurement: Measurement) -> None:
@@ -113,18 +129,28 @@ class SimulatedBox:
     """A box whose every part can be made to misbehave.
 
     Attributes:
+        predicts: the footprints in use; `footprints`, unless it was made with others.
         takes: bytes per card that a service really takes, where that is not what it declares.
     """
 
-    def __init__(self, *modes: Mode, cards: int = 2, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+    def __init__(
+        self,
+        *modes: Mode,
+        cards: int = 2,
+        bounds: Bounds = DEFAULT_BOUNDS,
+        card_size: int = 24 * GIB,
+        footprints: Footprints | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.processes = FakeProcesses(on_start=self._take, on_gone=self._give_back, now=self.clock.now)
-        self.hardware = FakeHardware(fake_cards(cards), self.clock, bounds=bounds)
+        self.hardware = FakeHardware(fake_cards(cards, card_size), self.clock, bounds=bounds)
         self.engine = FakeEngine(EngineKind.COMMAND)
         self.exclusive = FakeEngine(EngineKind.VLLM, exclusive_start=True)
         self.probe = FakeHostProbe()
         self.store = MemoryStore(self.clock)
+        self.llama = FakeEngine(EngineKind.LLAMA_CPP)
         self.footprints = DeclaredFootprints()
+        self.predicts: Footprints = footprints or self.footprints
         self.takes: dict[ServiceId, int] = {}
         self.bounds = bounds
         self.catalog = Catalog(
@@ -169,8 +195,12 @@ class SimulatedBox:
             host=self.probe,
             runners={"fake": FakeRunner(self.processes)},
             runner="fake",
-            engines={EngineKind.COMMAND: self.engine, EngineKind.VLLM: self.exclusive},
-            footprints=self.footprints,
+            engines={
+                EngineKind.COMMAND: self.engine,
+                EngineKind.LLAMA_CPP: self.llama,
+                EngineKind.VLLM: self.exclusive,
+            },
+            footprints=self.predicts,
             load_catalog=lambda: self.catalog,
             log_path=lambda name: f"/nonexistent/{name}.log",
             new_id=lambda: f"id-{next(self._ids)}",

@@ -35,8 +35,9 @@ def test_sizes(tmp_path):
 
 
 def test_a_folder_has_the_size_of_its_weights(tmp_path):
-    (tmp_path / "config.json").write_bytes(b"x" * 100)
     assert on_disk(str(tmp_path)) is None
+    (tmp_path / "config.json").write_bytes(b"x" * 100)
+    assert on_disk(str(tmp_path)).size == 0
     (tmp_path / "a.bin").write_bytes(b"x" * 50)
     assert on_disk(str(tmp_path)).size == 50
     for name in ("a.safetensors", "b.safetensors"):

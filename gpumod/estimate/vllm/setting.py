@@ -20,10 +20,10 @@ from gpumod.estimate.vllm.model import DTYPE_BYTES, Model
 UTILISATION: Final = 0.92
 OLD_UTILISATION: Final = 0.9
 _NEW_UTILISATION_SINCE: Final = (0, 20)
-_HYBRID_PREFIX_CACHE_SINCE: Final = (0, 21)
-"""Hybrid models cache prefixes unasked: 0.33.0 does, 0.20.2 does not; what is in between is not known."""
-_OVERLAPPING_SINCE: Final = (0, 21)
-"""Two batches are in flight and both count for sliding windows. As above: 0.20.2 counts one, 0.33.0 two."""
+_HYBRID_PREFIX_CACHE_SINCE: Final = (0, 28)
+"""Hybrid models cache prefixes unasked (vllm-metal#651 says so of 0.28.0)."""
+_OVERLAPPING_SINCE: Final = (0, 25)
+"""Two batches are in flight and both count for sliding windows: vllm#47728, of July 2026, after 0.24."""
 _GRAPHS_COUNTED_SINCE: Final = (0, 20)
 """CUDA graphs come out of the utilisation, not on top of it (0.20.2 does, its log says 0.21)."""
 _LARGE_CARD: Final = 70 * GIB

@@ -1,0 +1,63 @@
+"""What launches of any model teach about a card: the size of a CUDA context, which no formula gives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import median_low
+from typing import Final
+
+from gpumod.core.cards import CardModel
+from gpumod.core.footprint import Measurement
+from gpumod.core.spec import EngineKind
+from gpumod.core.units import GIB
+from gpumod.estimate.formulas import USUAL, Overheads
+from gpumod.estimate.learning import READY, Seen
+from gpumod.estimate.vllm.activations import usual_overhead
+from gpumod.estimate.vllm.predict import OUTSIDE
+
+CONTEXT_PARTS: Final = {EngineKind.VLLM: OUTSIDE}
+"""By engine, the part that stands for the context of a process on a card."""
+LATEST: Final = 9
+"""Launches that are looked at: few enough to follow a new driver, enough for an odd one not to matter."""
+_LARGEST: Final = 4 * GIB
+"""No context is larger: more is another process, or a wrong formula."""
+
+
+def latest_launches(measurements: Sequence[Measurement], card: str, engine: EngineKind) -> list[Measurement]:
+    """The newest launches of an engine on a model of card, before their first request; newest first."""
+    found = [
+        one
+        for one in measurements
+        if one.stage == READY and one.card_name == card and one.spec is not None and one.spec.engine is engine
+    ]
+    return sorted(found, key=lambda one: -one.at)[:LATEST]
+
+
+def context_seen(launches: Iterable[Seen], part: str) -> int | None:
+    """Bytes per card and process that are in no buffer; None where no launch tells.
+
+    The median of what launches took besides: one that something disturbed, and a model whose formula is
+    wrong, are outvoted. A context below nothing or beyond 4 GiB is not believed at all.
+
+    Args:
+        launches: beside what the formulas say of them.
+        part: the name of the part that stands for it in the formulas.
+    """
+    found = []
+    for one in launches:
+        assumed = one.prediction.part(part)
+        if assumed is not None and one.whole:
+            context = max(map(sum, zip(one.excess, assumed.cards, strict=True)))
+            found += [context] if 0 < context <= _LARGEST else []
+    return median_low(found) if found else None
+
+
+def overheads_of(launches: Sequence[Seen], engine: EngineKind, card: CardModel) -> Overheads:
+    """What launches of an engine on a model of card teach about the next one there."""
+    context = context_seen(launches, CONTEXT_PARTS[engine])
+    if context is None:
+        return USUAL
+    usual = usual_overhead(card)
+    shared = usual.communication if launches[0].measurement.count > 1 else 0
+    return Overheads(vllm=replace(usual, context=max(0, context - shared)))

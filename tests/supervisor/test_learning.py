@@ -1,0 +1,107 @@
+"""What is measured of a start and where it is kept, and what footprints make of a switch."""
+
+from dataclasses import replace
+
+from gpumod.core.footprint import Footprint, Source, Spread
+from gpumod.core.landmine import Landmine
+from gpumod.core.names import CardId, ModeId, ServiceId
+from gpumod.core.plan import RefusalCode, Refused
+from gpumod.core.switch import SwitchRequest, SwitchState
+from gpumod.core.units import GIB, MIB
+from gpumod.testing.box import mode, service
+
+A = ServiceId("a")
+CARD = CardId("GPU-0")
+
+
+def stages(box):
+    return [(one.stage, one.used) for one in box.footprints.learned]
+
+
+async def test_a_start_is_measured_before_and_after_its_first_request(make_box):
+    box = await make_box(mode("m", service("a")), cards=1)
+    answer = box.engine.warm_up
+
+    async def warm_up(spec, launch):
+        (pid,) = box.processes.pids(spec.id)
+        box.hardware.hold(pid, CARD, 10 * GIB + 120 * MIB)
+        return await answer(spec, launch)
+
+    box.engine.warm_up = warm_up
+    assert (await box.switch("m")).state is SwitchState.COMMITTED
+    assert stages(box)[:2] == [("ready", (10 * GIB,)), ("warm", (10 * GIB + 120 * MIB,))]
+
+
+async def test_growth_while_it_works_is_measured_as_its_peak(make_box):
+    box = await make_box(mode("m", service("a")), cards=1)
+    await box.switch("m")
+    (pid,) = box.processes.pids(A)
+    box.hardware.hold(pid, CARD, 11 * GIB)
+    await box.supervisor._watch.refresh()
+    assert stages(box)[-1] == ("peak", (11 * GIB,))
+
+
+async def test_every_measurement_is_kept_with_what_it_is_of(make_box):
+    box = await make_box(mode("m", service("a", model="/m.gguf")), cards=1)
+    box.probe.pss = dict.fromkeys(range(1, 10_000), 3 * MIB)
+    await box.switch("m")
+    kept = await box.store.measurements()
+    assert [one.stage for one in kept][:2] == ["ready", "warm"]
+    assert {one.spec.model for one in kept} == {"/m.gguf"}
+    assert {one.host for one in kept} == {3 * MIB}
+
+
+async def test_what_was_kept_is_known_to_the_next_daemon(make_box):
+    box = await make_box(mode("m", service("a")), cards=1)
+    await box.switch("m")
+    before = len(box.footprints.learned)
+    await box.restart()
+    assert len(box.footprints.learned) >= 2 * before
+
+
+async def test_nothing_is_learned_under_the_name_of_a_file_that_was_replaced_meanwhile(make_box):
+    box = await make_box(mode("m", service("a", model="/m.gguf")), cards=1)
+    await box.switch("m")
+    before = stages(box)
+    box.probe.add_file("/m.gguf", 999)
+    (pid,) = box.processes.pids(A)
+    box.hardware.hold(pid, CARD, 12 * GIB)
+    await box.supervisor._watch.refresh()
+    assert stages(box) == before
+
+
+async def test_a_mixture_of_cards_teaches_nothing_about_either_model(make_box):
+    box = await make_box(mode("m", service("a", cards=2)), cards=2, start=False)
+    box.hardware._cards[CARD].card = replace(box.hardware._cards[CARD].card, name="NVIDIA H200")
+    await box.start()
+    await box.switch("m")
+    assert stages(box) == []
+
+
+# --- footprints in a switch -----------------------------------------------------------------------
+
+
+async def test_a_fatal_landmine_is_refused_before_anything_is_stopped(make_box):
+    box = await make_box(mode("m", service("a")), mode("n", service("b")), cards=1)
+    await box.switch("m")
+    trap = Landmine("torn", "/b.gguf is cut off", "fetch it again", fatal=True)
+    box.footprints.mined = {ServiceId("b"): (trap,)}
+    answer = await box.supervisor.begin(SwitchRequest(mode=ModeId("n")))
+    assert isinstance(answer, Refused)
+    assert [(one.code, one.detail) for one in answer.reasons] == [
+        (RefusalCode.LANDMINE, "b: /b.gguf is cut off: fetch it again")
+    ]
+    assert box.running() == {"a"}
+
+
+async def test_the_layers_that_the_planner_chose_are_what_the_engine_is_started_with(make_box):
+    box = await make_box(mode("m", service("a", cards=2)), cards=2)
+    spread = Spread((GIB,) * 30, (GIB, GIB))
+    footprint = Footprint(spread.cards((15, 15)), Source.ESTIMATED, spread=spread, split=(15, 15))
+    box.footprints.footprint = lambda *_: footprint
+    box.hardware.hold(1, CardId("GPU-1"), 14 * GIB)
+    await box.switch("m")
+    (request,) = box.processes.requests(A)
+    cards = dict(request.env)["CUDA_VISIBLE_DEVICES"].split(",")
+    layers = dict(zip(cards, request.argv[3:5], strict=True))
+    assert layers == {"GPU-0": "21", "GPU-1": "9"}
