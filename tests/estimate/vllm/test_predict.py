@@ -160,6 +160,13 @@ def test_a_window_bounds_what_a_long_request_takes() -> None:
     assert pools[0].bytes_per_block == 12 * 16 * 8 * (64 + 64) * 2
 
 
+@pytest.mark.parametrize(("version", "batches"), [("0.20.2", 1), ("0.33.0", 2)])
+def test_batches_that_overlap_both_keep_their_window(version: str, batches: int) -> None:
+    spec = service(context=8192, vllm={"max_num_batched_tokens": 2048})
+    pool = vllm_pool(checkpoint(models.GPT_OSS_20B), spec, 1, HOPPER, 10 * GIB, build=build(version))
+    assert pool.blocks_per_request == 8192 // 16 + -(-(127 + batches * 2048) // 16) + 1
+
+
 def test_one_kind_of_cache_keeps_every_token_of_every_layer() -> None:
     spec = service(context=131072, args=("--disable-hybrid-kv-cache-manager",))
     pool = vllm_pool(checkpoint(models.GPT_OSS_20B), spec, 1, HOPPER, 10 * GIB, build=build())

@@ -134,6 +134,15 @@ def test_sliding_and_global_layers_give_the_concurrency_that_was_logged() -> Non
     assert f"{pool.concurrency:.2f}" == "1.53"
 
 
+def test_the_block_beside_a_state_is_the_one_that_was_logged() -> None:
+    boot = Boot("https://github.com/vllm-project/vllm/issues/40696",
+                models.QWEN36_27B | {"text_config": models.QWEN36_27B["text_config"] | {
+                    "hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 16,
+                    "linear_num_value_heads": 32}},
+                1024, 1.0, "0.19.1", args=HYBRID)  # fmt: skip
+    assert boot.pool(1.0).block_size == 528
+
+
 LOADED = [
     ("https://github.com/vllm-project/vllm/issues/10517", models.LLAMA_8B, 1, models.AMPERE, 14.9888, 1e-4),
     ("https://github.com/vllm-project/vllm/issues/17469", models.QWEN3_30B_A3B, 4, models.ADA, 14.2474, 1e-3),
