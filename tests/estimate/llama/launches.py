@@ -21,6 +21,7 @@ from gpumod.core.spec import Draft, EngineKind, KvCache, LlamaOptions, ServiceSp
 from gpumod.engines import engines
 from gpumod.estimate.gguf.reader import read_gguf
 from gpumod.estimate.llama.cache import kv_cache
+from gpumod.estimate.llama.compute import compute_buffers, output_buffer
 from gpumod.estimate.llama.layout import place
 from gpumod.estimate.llama.logged import LoggedBuffer, logged_buffers
 from gpumod.estimate.llama.model import LlamaModel, llama_model
@@ -107,6 +108,8 @@ def predicted(case: Case) -> dict[str, int]:
         "weights": weights(model, setting, placement),
         "KV cache": kv_cache(model, setting, placement),
         "recurrent state": recurrent_state(model, setting, placement),
+        "compute buffer": compute_buffers(model, setting, placement),
+        "output buffer": output_buffer(model, setting),
     }
     return {name: devices.cards[0] for name, devices in sizes.items()}
 
@@ -165,27 +168,24 @@ def _until_ready(process: subprocess.Popen[bytes], log) -> str:
 
 
 def table(cases: Iterator[Case]) -> Iterator[str]:
-    """Formula beside log, in bytes."""
+    """Formula beside log, in KiB."""
+    parts = (*EXACT, "compute buffer", "output buffer")
+    yield f"{'':64}" + " | ".join(f"{part:^19}" for part in parts)
     for case in cases:
         said, formula = logged(case), predicted(case)
-        cells = []
-        for name in (*EXACT, "compute buffer", "output buffer"):
-            log = said.get(name, Logged(0, 0))
-            cells.append(f"{formula.get(name, -1):>11} {log.size:>11}")
-        yield f"{case.name:60} " + " | ".join(cells)
+        pairs = ((formula[part] >> 10, said.get(part, Logged(0, 0)).size >> 10) for part in parts)
+        yield f"{case.name:64}" + " | ".join(f"{mine:>9} {theirs:>9}" for mine, theirs in pairs)
 
 
 ARCHITECTURES = (
     "llama", "qwen2", "qwen3", "gemma3", "qwen3moe", "gpt-oss", "deepseek2", "qwen3next", "qwen35", "mamba2",
     "lfm2", "cohere2", "gemma2", "gemma4", "granitehybrid", "kimi-linear",
 )  # fmt: skip
-DEEP = (("layers", 27),)
-"""llama.cpp tells the deepseek2 without a query rank by its number of layers."""
 
 
 def plain(architecture: str) -> Case:
     """The default launch of a tiny model."""
-    return Case(f"tiny-{architecture}", dimensions=DEEP if architecture == "deepseek2" else ())
+    return Case(f"tiny-{architecture}")
 
 
 def matrix() -> Iterator[Case]:
@@ -197,7 +197,15 @@ def matrix() -> Iterator[Case]:
             for kv, flash in (("f16", None), ("f16", False), ("q8_0", True), ("q4_0", True)):
                 case = replace(plain(architecture), context=context, slots=slots, ubatch=ubatch)
                 yield replace(case, kv=kv, flash=flash)
-    yield from odd()
+
+
+def chosen() -> Iterator[Case]:
+    """Two launches of each architecture, as unlike each other as can be."""
+    for architecture in ARCHITECTURES:
+        case = plain(architecture)
+        yield replace(case, flash=False)
+        slots = 2 if architecture == "kimi-linear" else 3
+        yield replace(case, context=5000, slots=slots, ubatch=128, kv="q8_0", flash=True)
 
 
 def odd() -> Iterator[Case]:
@@ -212,6 +220,8 @@ def odd() -> Iterator[Case]:
     yield replace(plain("qwen3next"), slots=4)
     yield replace(llama, task=Task.EMBEDDING)
     yield replace(llama, task=Task.RERANK, slots=2)
+    yield replace(plain("bert"), task=Task.EMBEDDING, context=512)
+    yield replace(plain("bert"), task=Task.EMBEDDING, context=512, slots=2, ubatch=256, flash=False)
     yield replace(llama, context=200, slots=1)
     yield replace(llama, kv="iq4_nl", flash=True)
     yield replace(llama, dimensions=(("vocabulary", 32000), ("tied", True), ("head_dim", 96)))
@@ -220,7 +230,7 @@ def odd() -> Iterator[Case]:
 
 
 if __name__ == "__main__":
-    chosen = (case for case in matrix() if all(word in case.name for word in sys.argv[1:]))
+    wanted = (case for case in (*matrix(), *odd()) if all(word in case.name for word in sys.argv[1:]))
     with contextlib.suppress(KeyboardInterrupt):
-        for line in table(chosen):
+        for line in table(wanted):
             print(line, flush=True)

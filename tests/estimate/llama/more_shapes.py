@@ -100,7 +100,7 @@ def granite_hybrid() -> Model:
 def gemma4() -> Model:
     """Heads of two sizes, embeddings per layer, and last layers that use others' keys and values."""
     sliding = (True, True, False, True, False, True, True, False)
-    full, window, per_layer = 128, 64, 32
+    full, window, per_layer = 128, 96, 32
     model = _begin("gemma4", tuple(KV_HEADS if one else 1 for one in sliding), len(sliding))
     model.set(attention__sliding_window=256, attention__sliding_window_pattern=list(sliding))
     model.set(attention__key_length=full, attention__value_length=full)
@@ -161,7 +161,34 @@ def kimi_linear() -> Model:
     return model
 
 
+def bert() -> Model:
+    """An encoder: no cache, no output matrix."""
+    model = _begin("bert", HEADS, 4)
+    model.metadata |= {"tokenizer.ggml.model": "bert", "tokenizer.ggml.token_type_count": 2}
+    model.metadata["tokenizer.ggml.token_type"] = [1] * WORDS
+    model.set(
+        attention__causal=False, pooling_type=1, attention__layer_norm_epsilon=1e-12, context_length=512
+    )
+    model.add("token_types", WIDTH, 2, type="f32")
+    model.add("position_embd", WIDTH, 512, type="f32")
+    model.add("token_embd_norm", WIDTH)
+    model.add("token_embd_norm.bias", WIDTH)
+    for layer in range(4):
+        block = f"blk.{layer}."
+        add_attention(model, block, WIDTH, WIDTH, WIDTH)
+        model.add(f"{block}ffn_up", WIDTH, FEED_FORWARD)
+        model.add(f"{block}ffn_down", FEED_FORWARD, WIDTH)
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down"):
+            model.add(f"{block}{part}.bias", WIDTH)
+        model.add(f"{block}ffn_up.bias", FEED_FORWARD)
+        for norm in ("attn_output_norm", "layer_output_norm"):
+            model.add(f"{block}{norm}", WIDTH)
+            model.add(f"{block}{norm}.bias", WIDTH)
+    return model
+
+
 MORE: dict[str, Callable[[], Model]] = {
+    "tiny-bert": bert,
     "tiny-lfm2": lfm2,
     "tiny-cohere2": cohere2,
     "tiny-gemma2": gemma2,
