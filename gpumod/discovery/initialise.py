@@ -34,6 +34,7 @@ from gpumod.discovery.report import Action, Engine, File, Looked, Report
 from gpumod.discovery.sizing import Sizer
 from gpumod.discovery.values import Place
 from gpumod.estimate import ModelFootprints
+from gpumod.estimate.landmines.trap import HostFacts
 
 VARIABLE: Final = "MODELS"
 _ENGINES: Final = (EngineKind.LLAMA_CPP, EngineKind.VLLM)
@@ -131,7 +132,8 @@ class _Setup:
         )
 
     def _composer(self) -> Composer:
-        footprints = ModelFootprints()
+        host = HostFacts(self._reading.host.total, wsl=Path("/dev/dxg").exists())
+        footprints = ModelFootprints(host=host)
         builds = {kind: program.build for kind, program in self._best.items()}
 
         @cache
