@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpumod.testing.shapes.builder import Model
-from gpumod.testing.shapes.real import REAL
-from gpumod.testing.shapes.tiny import TINY
+from gpumod.testing.shapes.real import REAL, REAL_PROJECTORS
+from gpumod.testing.shapes.tiny import TINY, TINY_PROJECTORS
 
-__all__ = ["REAL", "SHAPES", "TINY", "Model", "shape", "write_shape"]
+__all__ = ["PROJECTORS", "REAL", "SHAPES", "TINY", "Model", "shape", "write_shape"]
 
-SHAPES: Final[Mapping[str, Callable[..., Model]]] = {**REAL, **TINY}
+PROJECTORS: Final[Mapping[str, Callable[..., Model]]] = {**REAL_PROJECTORS, **TINY_PROJECTORS}
+SHAPES: Final[Mapping[str, Callable[..., Model]]] = {**REAL, **TINY, **PROJECTORS}
 """By name; a tiny one is called `tiny-` and its architecture."""
 
 

@@ -106,8 +106,7 @@ def qwen35(
     model = Model("qwen35")
     set_attention(model, embedding, layers + mtp, heads, kv_heads, head_dim, context, epsilon=1e-6)
     model.set(feed_forward_length=feed_forward, rope__dimension_count=rope, rope__freq_base=1e7)
-    sections = (rope // 2 * 11 // 32, rope // 2 * 11 // 32, rope // 2 - 2 * (rope // 2 * 11 // 32), 0)
-    model.set(rope__dimension_sections=sections, vocab_size=vocabulary, nextn_predict_layers=mtp)
+    model.set(rope__dimension_sections=_sections(rope), vocab_size=vocabulary, nextn_predict_layers=mtp)
     _set_delta(model, key_heads, value_heads, state, convolution)
     _add_ends(model, embedding, vocabulary)
     for layer in range(layers + mtp):
@@ -126,6 +125,55 @@ def qwen35(
             for norm in ("enorm", "hnorm", "shared_head_norm"):
                 model.add(f"{block}nextn.{norm}", embedding)
     return model
+
+
+def qwen35moe(
+    *,
+    embedding: int = 2048,
+    layers: int = 40,
+    heads: int = 16,
+    kv_heads: int = 2,
+    head_dim: int = 256,
+    expert_width: int = 512,
+    shared_width: int = 512,
+    experts: int = 256,
+    used: int = 8,
+    key_heads: int = 16,
+    value_heads: int = 32,
+    state: int = 128,
+    convolution: int = 4,
+    rope: int = 64,
+    vocabulary: int = 248320,
+    context: int = 262144,
+) -> Model:
+    """The layers of qwen35 with the experts of qwen3next."""
+    model = Model("qwen35moe")
+    set_attention(model, embedding, layers, heads, kv_heads, head_dim, context, epsilon=1e-6)
+    model.set(rope__dimension_count=rope, rope__freq_base=1e7, rope__dimension_sections=_sections(rope))
+    model.set(expert_count=experts, expert_used_count=used, expert_feed_forward_length=expert_width)
+    model.set(expert_shared_feed_forward_length=shared_width, vocab_size=vocabulary)
+    _set_delta(model, key_heads, value_heads, state, convolution)
+    _add_ends(model, embedding, vocabulary)
+    for layer in range(layers):
+        block = f"blk.{layer}."
+        model.add(f"{block}attn_norm", embedding)
+        model.add(f"{block}post_attention_norm", embedding)
+        if (layer + 1) % 4 == 0:
+            _add_gated_attention(model, block, embedding, heads, kv_heads, head_dim)
+        else:
+            _add_delta(model, block, embedding, key_heads, value_heads, state, convolution)
+            model.add(f"{block}ssm_beta", embedding, value_heads)
+            model.add(f"{block}ssm_alpha", embedding, value_heads)
+        add_experts(model, block, embedding, expert_width, experts, model.in_mix(layer, layers))
+        model.add(f"{block}ffn_gate_inp_shexp", embedding)
+        add_shared_expert(model, block, embedding, shared_width)
+    return model
+
+
+def _sections(rope: int) -> list[int]:
+    """How many pairs of a head turn by each of the three positions."""
+    third = rope * 11 // 64
+    return [third, third, rope // 2 - 2 * third, 0]
 
 
 def _add_ends(model: Model, embedding: int, vocabulary: int) -> None:

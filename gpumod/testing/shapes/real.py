@@ -8,8 +8,13 @@ from typing import Final
 
 from gpumod.testing.shapes.builder import Model
 from gpumod.testing.shapes.dense import gemma3, llama
+from gpumod.testing.shapes.embedders import bert, nomic_bert
 from gpumod.testing.shapes.experts import deepseek2, gpt_oss, qwen3moe
-from gpumod.testing.shapes.hybrid import mamba2, qwen3next, qwen35
+from gpumod.testing.shapes.gemma4 import gemma4
+from gpumod.testing.shapes.hybrid import mamba2, qwen3next, qwen35, qwen35moe
+from gpumod.testing.shapes.mixtures import glm4moe, lfm2
+from gpumod.testing.shapes.projectors import gemma3_projector
+from gpumod.testing.shapes.relatives import command_r, glm4, granite, olmo2, phi3, qwen2vl
 
 _llama3 = partial(llama, rope_factors=True)
 _qwen2 = partial(llama, architecture="qwen2", qkv_bias=True)
@@ -87,4 +92,57 @@ REAL: Final[Mapping[str, Callable[..., Model]]] = {
         vocabulary=129280,
     ),
     "mamba2-2.7b": mamba2,
+    "qwen35-35b-a3b": qwen35moe,
+    "gemma4-26b-a4b": gemma4,
+    "gemma4-31b": partial(
+        gemma4,
+        embedding=5376,
+        layers=60,
+        heads=32,
+        window_kv_heads=16,
+        full_kv_heads=4,
+        feed_forward=21504,
+        experts=0,
+    ),
+    "gemma4-e4b": partial(
+        gemma4,
+        embedding=2560,
+        layers=42,
+        heads=8,
+        window_kv_heads=2,
+        full_kv_heads=2,
+        feed_forward=10240,
+        experts=0,
+        per_layer=256,
+        shared=18,
+        separate_values=True,
+        context=131072,
+        window=512,
+    ),
+    "phi4-14b": phi3,
+    "glm4-32b": glm4,
+    "glm45-air": glm4moe,
+    "olmo2-13b": olmo2,
+    "command-r-35b": command_r,
+    "command-r7b": partial(
+        command_r,
+        architecture="cohere2",
+        embedding=4096,
+        layers=32,
+        heads=32,
+        feed_forward=14336,
+        window=4096,
+    ),
+    "granite33-8b": granite,
+    "qwen25vl-7b": qwen2vl,
+    "lfm2-1.2b": lfm2,
+    "bge-large": bert,
+    "nomic-embed": nomic_bert,
 }
+
+REAL_PROJECTORS: Final[Mapping[str, Callable[..., Model]]] = {
+    "gemma3-4b-projector": gemma3_projector,
+    "gemma3-12b-projector": partial(gemma3_projector, embedding=3840),
+    "gemma3-27b-projector": partial(gemma3_projector, embedding=5376),
+}
+"""Not models by themselves: each goes with the model of its name."""
