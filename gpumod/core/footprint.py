@@ -126,6 +126,17 @@ class FootprintKey(NamedTuple):
     card_name: str
 
 
+class Stage(StrEnum):
+    """When a launch is measured."""
+
+    READY = "ready"
+    """Loaded, before the first request."""
+    WARM = "warm"
+    """After the first request."""
+    PEAK = "peak"
+    """Whenever it holds more than before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What a launch was seen to take, kept under its fingerprint.
@@ -136,7 +147,7 @@ class Measurement:
         service: who it was.
         card_name: the cards' model.
         count: how many cards.
-        stage: `ready`, `warm` (after the first request) or `peak`.
+        stage: a `Stage`.
         used: bytes per card, in placement order, as the driver told.
         host: bytes of host memory.
         at: when.

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gpumod.core.footprint import Measurement
+from gpumod.core.footprint import Measurement, Stage
+from gpumod.core.spec import EngineKind
 from gpumod.core.units import MIB
 from gpumod.estimate.prediction import Prediction
 
-READY: Final = "ready"
-"""The stage before the first request."""
 POOLS: Final = "CUDA graphs and pools"
 """The part that comes with the first requests."""
 _EXACT: Final = frozenset({"weights", "KV cache", "recurrent state", "draft model", "draft KV cache"})
@@ -27,6 +26,8 @@ _CARRIED_SHARE: Final = 0.01
 its compute buffers are not quite."""
 _KEPT: Final = 60
 """Measurements of one configuration that are looked at, the newest: an odd one is forgotten in the end."""
+_STARTS: Final = 9
+"""Launches on a model of card that are looked at: enough to outvote an odd one, few to follow a change."""
 _WHOLE: Final = 0.9
 """A process tree that holds less than so much of its weights was not seen as a whole."""
 
@@ -58,7 +59,7 @@ class Seen:
     @property
     def warm(self) -> bool:
         """Whether it had answered a request."""
-        return self.measurement.stage != READY
+        return self.measurement.stage != Stage.READY
 
     @property
     def _to_come(self) -> tuple[int, ...]:
@@ -144,6 +145,7 @@ class Learned:
     def __init__(self) -> None:
         self._launches: dict[str, tuple[Measurement, ...]] = {}
         self._families: dict[str, tuple[str, ...]] = {}
+        self._starts: dict[tuple[str, EngineKind], tuple[Measurement, ...]] = {}
         self._newest: Measurement | None = None
 
     def add(self, measurement: Measurement) -> None:
@@ -153,6 +155,10 @@ class Learned:
         self._launches[name] = tuple(sorted(alike, key=lambda one: one.at))[-_KEPT:]
         if family and name not in self._families.get(family, ()):
             self._families[family] = (*self._families.get(family, ()), name)
+        if measurement.stage == Stage.READY and measurement.spec is not None:
+            kind = (measurement.card_name, measurement.spec.engine)
+            starts = (*self._starts.get(kind, ()), measurement)
+            self._starts[kind] = tuple(sorted(starts, key=lambda one: -one.at))[:_STARTS]
         if measurement.driver and (self._newest is None or measurement.at >= self._newest.at):
             self._newest = measurement
 
@@ -170,7 +176,8 @@ class Learned:
         """Launches of other settings of the same files, build and cards, by setting."""
         return tuple(self.of(name) for name in self._families.get(family, ()))
 
-    def all(self) -> tuple[Measurement, ...]:
-        """Every measurement, oldest first."""
-        found = [one for name in tuple(self._launches) for one in self.of(name)]
-        return tuple(sorted(found, key=lambda one: one.at))
+    def starts(self, card_name: str, engine: EngineKind) -> tuple[Measurement, ...]:
+        """The latest launches of an engine on a model of card, before their first request; newest first."""
+        known = self._starts.get((card_name, engine), ())
+        driver = self._newest.driver if self._newest is not None else ""
+        return tuple(one for one in known if one.driver == driver) or known

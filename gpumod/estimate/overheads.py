@@ -8,30 +8,17 @@ from statistics import median_low
 from typing import Final
 
 from gpumod.core.cards import CardModel
-from gpumod.core.footprint import Measurement
 from gpumod.core.spec import EngineKind
 from gpumod.core.units import GIB
 from gpumod.estimate.formulas import USUAL, Overheads
-from gpumod.estimate.learning import READY, Seen
+from gpumod.estimate.learning import Seen
 from gpumod.estimate.vllm.activations import usual_overhead
 from gpumod.estimate.vllm.predict import OUTSIDE
 
 CONTEXT_PARTS: Final = {EngineKind.VLLM: OUTSIDE}
 """By engine, the part that stands for the context of a process on a card."""
-LATEST: Final = 9
-"""Launches that are looked at: few enough to follow a new driver, enough for an odd one not to matter."""
 _LARGEST: Final = 4 * GIB
 """No context is larger: more is another process, or a wrong formula."""
-
-
-def latest_launches(measurements: Sequence[Measurement], card: str, engine: EngineKind) -> list[Measurement]:
-    """The newest launches of an engine on a model of card, before their first request; newest first."""
-    found = [
-        one
-        for one in measurements
-        if one.stage == READY and one.card_name == card and one.spec is not None and one.spec.engine is engine
-    ]
-    return sorted(found, key=lambda one: -one.at)[:LATEST]
 
 
 def context_seen(launches: Iterable[Seen], part: str) -> int | None:

@@ -16,7 +16,7 @@ from gpumod.estimate.fingerprint import Fingerprint, fingerprint_of
 from gpumod.estimate.formulas import USUAL, Overheads, predict_by_formula
 from gpumod.estimate.learning import Learned, Seen
 from gpumod.estimate.models import Kept, ModelFacts, ModelReader
-from gpumod.estimate.overheads import CONTEXT_PARTS, latest_launches, overheads_of
+from gpumod.estimate.overheads import CONTEXT_PARTS, overheads_of
 from gpumod.estimate.prediction import Prediction
 from gpumod.estimate.sizes import predict_from_sizes, start_rule
 from gpumod.estimate.vllm.predict import OUTSIDE
@@ -131,7 +131,7 @@ class Predictor:
 
     def _overheads_on(self, card: CardModel, engine: EngineKind, build: EngineBuild | None) -> Overheads:
         """What launches on such cards taught; the usual where there was none."""
-        launches = latest_launches(self._learned.all(), card.name, engine)
+        launches = self._learned.starts(card.name, engine)
         if not launches or engine not in CONTEXT_PARTS:
             return USUAL
         key = (card, build, *((one.fingerprint, one.at) for one in launches))

@@ -1,4 +1,4 @@
-"""Start a service, wait until it is this service that answers, and measure it."""
+"""Start a service and wait until it is this service that answers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from gpumod.core.errors import StartFailedError, StoreError
-from gpumod.core.names import HOST_CARD
+from gpumod.core.errors import StartFailedError
+from gpumod.core.footprint import Stage
 from gpumod.core.ports import Liveness, Readiness, RunRequest
 from gpumod.core.service import ExitReport, ServiceRecord
 from gpumod.core.states import ServiceState
-from gpumod.core.units import format_duration, format_size
+from gpumod.core.units import format_duration
 from gpumod.planner.fits import fits_now
 from gpumod.runners.log import last_attempt, mark
+from gpumod.supervisor.measuring import Measurer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gpumod.core.names import CardId, ServiceId
+    from gpumod.core.names import ServiceId
     from gpumod.core.plan import StartOrder
     from gpumod.core.service import Launch, RunKey
     from gpumod.supervisor.facts import FactFinder
@@ -44,6 +45,7 @@ class Launcher:
         self._world = world
         self._finder = finder
         self._ports = ports
+        self._measurer = Measurer(parts, world, finder)
         self._exits: dict[RunKey, asyncio.Future[ExitReport]] = {}
         self._claims = asyncio.Lock()
 
@@ -109,10 +111,10 @@ class Launcher:
                 await self._until_ready(record, exit_seen)
                 loaded = self._parts.clock.monotonic() - started
                 await self._check_listener(record)
-                await self._measure(record, "ready")
+                await self._measurer.measure(record, Stage.READY)
                 await self._warm_up(record, exit_seen)
                 warm = self._parts.clock.monotonic() - started
-                held = await self._measure(record, "warm")
+                held = await self._measurer.measure(record, Stage.WARM)
                 if exit_seen.done():
                     raise await self._explained(record, exit_seen.result())
         except StartFailedError as error:
@@ -233,60 +235,6 @@ class Launcher:
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-
-    async def _measure(self, record: ServiceRecord, stage: str) -> str:
-        facts = await self._finder.now(only=record.cards)
-        running = facts.running(record.id)
-        held: dict[CardId, int] = dict(running.held) if running else {}
-        if not held:
-            return "an amount that the driver does not tell"
-        await self._world.observe(record.key, held)
-        await self.learn(record, held, stage)
-        return ", ".join(f"{format_size(size)} on {card}" for card, size in sorted(held.items()))
-
-    async def learn(self, record: ServiceRecord, held: dict[CardId, int], stage: str) -> None:
-        """Keep what an attempt was seen to take, while its program and files are still the same."""
-        launch = _launch(record)
-        reading = await self._parts.hardware.read(only=launch.cards)
-        models = {card.id: card.model for card in reading.cards}
-        told = launch.cards and all(card in held and card in models for card in launch.cards)
-        if not told or len({models[card].name for card in launch.cards}) > 1:
-            # Measurements are kept per model of card: a mixture of several is in no other launch's way.
-            return
-        build = await self._parts.engine(record.spec.engine).build(record.spec)
-        if isinstance(build, str) or build.version != launch.build or await self._changed(launch):
-            return
-        # It looks at the model's files, which may be on a slow disk.
-        measurement = await asyncio.to_thread(
-            self._parts.footprints.measured,
-            record.spec,
-            models[launch.cards[0]],
-            build,
-            stage=stage,
-            used=tuple(held[card] for card in launch.cards),
-            host=await self._host_memory(record, launch),
-            at=self._parts.clock.now(),
-            split=record.footprint.split if record.footprint else (),
-            driver=reading.driver_version,
-        )
-        self._parts.footprints.learn(measurement)
-        try:
-            await self._parts.store.add_measurement(measurement)
-        except StoreError as error:
-            _log.error("what %s took could not be kept: %s", record.id, error.detail)
-
-    async def _host_memory(self, record: ServiceRecord, launch: Launch) -> int:
-        """Bytes of host memory that it has to itself; on the host's memory as a card they are the card's."""
-        if HOST_CARD in launch.cards:
-            return 0
-        processes = await self._world.runner(record).processes(record.key)
-        outside = await self._parts.engine(record.spec.engine).outside(record.spec, launch)
-        return await self._parts.host.anonymous_pss([*(one.pid for one in processes), *outside])
-
-    async def _changed(self, launch: Launch) -> bool:
-        """Whether a file that it was started from is another one by now."""
-        now = await asyncio.gather(*(self._parts.host.identify(file.path) for file in launch.files))
-        return now != list(launch.files)
 
     async def _explained(self, record: ServiceRecord, report: ExitReport) -> StartFailedError:
         lines = await asyncio.to_thread(last_attempt, self._parts.log_path(record.id), _LOG_LINES)

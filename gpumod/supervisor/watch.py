@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from gpumod.core.cards import CardEvent, CardEventKind, CardHealth
 from gpumod.core.errors import GpumodError, StopFailedError
 from gpumod.core.events import EventKind
+from gpumod.core.footprint import Stage
 from gpumod.core.ports import Liveness
 from gpumod.core.states import ServiceState
 from gpumod.core.units import format_size
 from gpumod.planner.budget import overcommitted
 from gpumod.runners.log import last_attempt, rotate
+from gpumod.supervisor.measuring import Measurer
 from gpumod.supervisor.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Watch:
         self._memory = memory
         self._finder = finder
         self._launcher = launcher
+        self._measurer = Measurer(parts, world, finder)
         self._quiescer = quiescer
         self._leases = leases
         self._events = events
@@ -231,7 +234,7 @@ class Watch:
             key: size for key, size in self._peaks.items() if self._world.current(key[0]) is not None
         }
         self._peaks.update({(record.key, card): size for card, size in held.items()})
-        await self._launcher.learn(record, held, "peak")
+        await self._measurer.learn(record, held, Stage.PEAK)
         over = [card for card in grown if held[card] > record.reserved(card) > 0]
         for card in over:
             self._events.publish(
