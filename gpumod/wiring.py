@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from gpumod import __version__
 from gpumod.config import reload_catalog
 from gpumod.core.errors import ConfigError
+from gpumod.core.spec import EngineKind
 from gpumod.discovery.places import hub_cache
 from gpumod.engines import engines, run_command
+from gpumod.engines.oracle import LlamaOracle
 from gpumod.estimate import ModelFootprints
 from gpumod.estimate.landmines.trap import HostFacts
 from gpumod.hardware.detect import open_hardware
@@ -84,6 +86,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
         boot_id=boot_id(),
         log_size=settings.log.max_size,
         log_keep=settings.log.keep,
+        oracles={EngineKind.LLAMA_CPP: LlamaOracle(settings.engine_user)},
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpumod.core.cards import CardsReading
 from gpumod.core.plan import CardBudget, Plan, Refusal
+from gpumod.core.preflight import ServicePreflight
 from gpumod.core.spec import OnFailure
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
@@ -77,9 +78,15 @@ class SwitchBody(Body):
 class PreflightBody(Body):
     """What to check."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "code"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "code", "fit_context": True}]})
 
     name: Annotated[Name, Field(description="A preset or a mode.")]
+    fit_context: Annotated[
+        bool, Field(description="Also find the largest context with which each service fits now.")
+    ] = False
+    oracle: Annotated[
+        bool, Field(description="Also ask the engines' own estimators, where they have one.")
+    ] = False
 
 
 class LeaseBody(Body):
@@ -123,11 +130,12 @@ class PlanAnswer:
 
 @dataclass(frozen=True)
 class PreflightAnswer:
-    """Whether it would start: with the plan, or with every reason why not."""
+    """Whether it would start: with the plan, or with every reason why not; and what each service takes."""
 
     fits: bool
     plan: Plan | None = None
     reasons: tuple[Refusal, ...] | None = None
+    services: tuple[ServicePreflight, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,10 @@ async def cancel(ctx: Ctx, once: OnceOnly, id: Id, body: Nothing) -> Response:
 
 @router.post("/preflight", responses=changing(PreflightAnswer, 404))
 async def preflight(ctx: Ctx, body: PreflightBody) -> Response:
-    """Whether a preset, on top of what runs, or a mode would start now. Changes nothing."""
-    found = await ctx.read(ctx.deps.switching.preflight(body.name), within=ctx.deps.limits.planning)
-    if isinstance(found, Refused):
-        return answer(PreflightAnswer(fits=False, reasons=found.reasons))
-    return answer(PreflightAnswer(fits=True, plan=found))
+    """Whether a preset, on top of what runs, or a mode would start now, and its memory. Changes nothing."""
+    call = ctx.deps.switching.preflight(body.name, fit_context=body.fit_context, oracle=body.oracle)
+    found = await ctx.read(call, within=ctx.deps.limits.planning)
+    if isinstance(found.outcome, Refused):
+        reasons = found.outcome.reasons
+        return answer(PreflightAnswer(fits=False, reasons=reasons, services=found.services))
+    return answer(PreflightAnswer(fits=True, plan=found.outcome, services=found.services))

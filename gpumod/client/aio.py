@@ -202,9 +202,15 @@ class AsyncClient:
         """Ask a switch to stop and undo itself; returns at once."""
         return await self._do(calls.cancel(id))
 
-    async def preflight(self, name: str) -> Preflight:
-        """Whether a preset, on top of what runs, or a mode would start now."""
-        return await self._do(calls.preflight(name))
+    async def preflight(self, name: str, *, fit_context: bool = False, oracle: bool = False) -> Preflight:
+        """Whether a preset, on top of what runs, or a mode would start now, and what it takes.
+
+        Args:
+            name: of a preset or a mode.
+            fit_context: also find the largest context with which each service fits now.
+            oracle: also ask the engines' own estimators, where they have one.
+        """
+        return await self._do(calls.preflight(name, fit_context=fit_context, oracle=oracle))
 
     async def leases(self) -> tuple[Lease, ...]:
         """The leases that hold now."""

@@ -19,6 +19,7 @@ from gpumod.core.events import Event
 from gpumod.core.lease import Lease
 from gpumod.core.names import CardId
 from gpumod.core.plan import CardBudget, Plan, Refusal
+from gpumod.core.preflight import ServicePreflight
 from gpumod.core.service import ServiceRecord
 from gpumod.core.spec import Catalog, Mode, OnFailure, Problem, ServiceSpec
 from gpumod.core.switch import BoxStatus, SwitchRecord
@@ -43,11 +44,15 @@ class Cards(CardsReading):
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Whether a preset or mode would start now: the plan, or every reason why not."""
+    """Whether a preset or mode would start now: the plan, or every reason why not.
+
+    `services` has each service's memory, part by part, in either case.
+    """
 
     fits: bool
     plan: Plan | None = None
     reasons: tuple[Refusal, ...] | None = None
+    services: tuple[ServicePreflight, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +230,10 @@ def cancel(id_: str) -> Call[SwitchRecord]:
     return Call("POST", f"switches/{_name(id_)}/cancel", SwitchRecord, body={})
 
 
-def preflight(name: str) -> Call[Preflight]:
+def preflight(name: str, *, fit_context: bool, oracle: bool) -> Call[Preflight]:
     """Whether a preset or mode would start now."""
-    return Call("POST", "preflight", Preflight, body={"name": name}, seconds=PLANNING)
+    body = {"name": name, "fit_context": fit_context, "oracle": oracle}
+    return Call("POST", "preflight", Preflight, body=body, seconds=PLANNING)
 
 
 def leases() -> Call[tuple[Lease, ...]]:

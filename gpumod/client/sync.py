@@ -200,9 +200,15 @@ class Client:
         """Ask a switch to stop and undo itself; returns at once."""
         return self._do(calls.cancel(id))
 
-    def preflight(self, name: str) -> Preflight:
-        """Whether a preset, on top of what runs, or a mode would start now."""
-        return self._do(calls.preflight(name))
+    def preflight(self, name: str, *, fit_context: bool = False, oracle: bool = False) -> Preflight:
+        """Whether a preset, on top of what runs, or a mode would start now, and what it takes.
+
+        Args:
+            name: of a preset or a mode.
+            fit_context: also find the largest context with which each service fits now.
+            oracle: also ask the engines' own estimators, where they have one.
+        """
+        return self._do(calls.preflight(name, fit_context=fit_context, oracle=oracle))
 
     def leases(self) -> tuple[Lease, ...]:
         """The leases that hold now."""

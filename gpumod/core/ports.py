@@ -18,6 +18,7 @@ from gpumod.core.landmine import Landmine
 from gpumod.core.lease import Lease
 from gpumod.core.names import CardId, LeaseId, ModeId, ServiceId, SwitchId
 from gpumod.core.plan import Plan, Refused
+from gpumod.core.preflight import OracleAnswer, Preflight
 from gpumod.core.service import (
     Desired,
     ExitReport,
@@ -334,8 +335,29 @@ class Engine(Protocol):
         ...
 
 
+class Oracle(Protocol):
+    """An engine's own estimator, as a second opinion beside the formulas."""
+
+    async def ask(
+        self, spec: ServiceSpec, build: EngineBuild, cards: tuple[CardId, ...], split: tuple[int, ...]
+    ) -> OracleAnswer:
+        """What it says of a launch; where it cannot, why. Never raises and is bounded in time.
+
+        Args:
+            spec: the service.
+            build: the engine's program, beside which the estimator is looked for.
+            cards: where the service would go.
+            split: layers per card where they are known.
+        """
+        ...
+
+
 class Footprints(Protocol):
     """Predicts what a service takes."""
+
+    def trained_context(self, spec: ServiceSpec) -> int | None:
+        """Tokens of context that the model was trained for; None where its files do not say."""
+        ...
 
     def footprint(
         self, spec: ServiceSpec, count: int, card: CardModel, build: EngineBuild | None = None
@@ -524,8 +546,15 @@ class Switching(Protocol):
         """
         ...
 
-    async def preflight(self, preset_or_mode: str) -> Plan | Refused:
-        """Whether a preset, on top of what runs, or a mode would start now.
+    async def preflight(
+        self, preset_or_mode: str, *, fit_context: bool = False, oracle: bool = False
+    ) -> Preflight:
+        """Whether a preset, on top of what runs, or a mode would start now, and what it would take.
+
+        Args:
+            preset_or_mode: its id.
+            fit_context: find the largest context that fits now, for each service.
+            oracle: ask the engines' own estimators for a second opinion.
 
         Raises:
             NotFoundError: neither a preset nor a mode.

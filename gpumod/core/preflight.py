@@ -11,21 +11,6 @@ from gpumod.core.plan import Plan, Refused
 
 
 @dataclass(frozen=True, slots=True)
-class PreflightRequest:
-    """What to look at before a launch.
-
-    Args:
-        name: a preset, on top of what runs, or a mode.
-        fit_context: find the largest context that fits now, for each service.
-        oracle: ask the engine's own estimator for a second opinion, where it has one.
-    """
-
-    name: str
-    fit_context: bool = False
-    oracle: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Advice:
     """A change of a preset with which the service would fit, as computed by the same formulas.
 

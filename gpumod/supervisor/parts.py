@@ -11,7 +11,7 @@ from gpumod.core.names import ServiceId
 from gpumod.core.spec import Catalog, EngineKind
 
 if TYPE_CHECKING:
-    from gpumod.core.ports import Clock, Engine, Footprints, Hardware, HostProbe, Runner, Store
+    from gpumod.core.ports import Clock, Engine, Footprints, Hardware, HostProbe, Oracle, Runner, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Parts:
         boot_id: names this boot of the machine.
         log_size: bytes of a service's log before it is rotated.
         log_keep: how many old logs are kept.
+        oracles: the estimators of the engines that have one.
     """
 
     clock: Clock
@@ -51,6 +52,7 @@ class Parts:
     boot_id: str = ""
     log_size: int = 64 * 1024 * 1024
     log_keep: int = 3
+    oracles: Mapping[EngineKind, Oracle] = field(default_factory=dict)
 
     def engine(self, kind: EngineKind) -> Engine:
         """The adapter for an engine family."""

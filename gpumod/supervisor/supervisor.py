@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gpumod.core.errors import NotFoundError, StoreError
 from gpumod.core.events import EventKind
 from gpumod.core.names import ModeId, PresetId, ServiceId, SwitchId
+from gpumod.core.preflight import Preflight
 from gpumod.core.switch import BoxStatus, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.planner.budget import budgets, overcommitted
 from gpumod.planner.status import box_state
@@ -23,6 +24,7 @@ from gpumod.supervisor.launcher import Launcher
 from gpumod.supervisor.leases import LeaseBook
 from gpumod.supervisor.memory import BoxMemory
 from gpumod.supervisor.ports import PortBook
+from gpumod.supervisor.preflight import PreflightReport
 from gpumod.supervisor.quiesce import Quiescer
 from gpumod.supervisor.recovery import DAEMON_NAMES, Recovery
 from gpumod.supervisor.restarts import Restarter
@@ -64,6 +66,7 @@ class Supervisor:
         launcher = Launcher(parts, self._world, finder, self._ports)
         hands = Hands(self._quiescer, Barrier(parts, finder), launcher, finder, self._world)
         self._switcher = Switcher(parts, hands, self._memory, self.leases, self.events, self._switch_ended)
+        self._reports = PreflightReport(parts)
         self._restarter = Restarter(parts, self._world, self._memory, self._switcher)
         self._watch = Watch(
             parts,
@@ -183,10 +186,18 @@ class Supervisor:
         """What a switch would do now."""
         return await self._switcher.plan(request)
 
-    async def preflight(self, preset_or_mode: str) -> Plan | Refused:
-        """Whether a mode, or a preset on top of what runs, would start now."""
+    async def preflight(
+        self, preset_or_mode: str, *, fit_context: bool = False, oracle: bool = False
+    ) -> Preflight:
+        """Whether a mode, or a preset on top of what runs, would start now, and what it would take."""
+        outcome, facts = await self._switcher.study(self._preflight_request(preset_or_mode))
+        if facts is None:
+            return Preflight(outcome)
+        return await self._reports.of(outcome, facts, fit_context=fit_context, oracle=oracle)
+
+    def _preflight_request(self, preset_or_mode: str) -> SwitchRequest:
         if preset_or_mode == "blank" or self._memory.catalog.mode(ModeId(preset_or_mode)):
-            return await self._switcher.plan(SwitchRequest(mode=ModeId(preset_or_mode)))
+            return SwitchRequest(mode=ModeId(preset_or_mode))
         if self._memory.catalog.preset(PresetId(preset_or_mode)) is None and not self._is_disabled(
             preset_or_mode
         ):
@@ -194,7 +205,7 @@ class Supervisor:
                 f"{preset_or_mode} is neither a mode nor a preset; `gpumodctl mode list` shows what there is",
                 {"name": preset_or_mode},
             )
-        return await self._switcher.plan(SwitchRequest(start=ServiceId(preset_or_mode)))
+        return SwitchRequest(start=ServiceId(preset_or_mode))
 
     async def begin(self, request: SwitchRequest) -> SwitchRecord | Refused:
         """Start a switch and return at once."""

@@ -23,6 +23,7 @@ from gpumod.supervisor.conductor import Conductor
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from gpumod.core.facts import Facts
     from gpumod.core.ports import Events
     from gpumod.supervisor.hands import Hands
     from gpumod.supervisor.leases import LeaseBook
@@ -93,12 +94,23 @@ class Switcher:
         target = self._resolve(request)
         return target if isinstance(target, Refused) else await self._plan(target, self._untouched(request))
 
+    async def study(self, request: SwitchRequest) -> tuple[Plan | Refused, Facts | None]:
+        """The same with the facts that it was decided from; None where it did not come to facts."""
+        target = self._resolve(request)
+        if isinstance(target, Refused):
+            return target, None
+        facts = await self._facts(target, self._untouched(request))
+        return plan_switch(facts, target), facts
+
     async def _plan(self, target: Target, untouched: Collection[ServiceId]) -> Plan | Refused:
-        """A plan that also knows of the leases that were taken while the facts were gathered."""
+        return plan_switch(await self._facts(target, untouched), target)
+
+    async def _facts(self, target: Target, untouched: Collection[ServiceId]) -> Facts:
+        """Facts that also know of the leases that were taken while they were gathered."""
         facts = await self._hands.finder.gather(
             target.services, desired=self._memory.desired, untouched=untouched
         )
-        return plan_switch(replace(facts, leases=self._leases.held()), target)
+        return replace(facts, leases=self._leases.held())
 
     async def begin(self, request: SwitchRequest) -> SwitchRecord | Refused:
         """Start a switch, or join the one that is under way to the same end."""

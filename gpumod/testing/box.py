@@ -36,7 +36,7 @@ from gpumod.testing.store import MemoryStore
 if TYPE_CHECKING:
     from gpumod.core.cards import CardModel
     from gpumod.core.landmine import Landmine
-    from gpumod.core.ports import EngineBuild, Footprints, RunRequest
+    from gpumod.core.ports import EngineBuild, Footprints, Oracle, RunRequest
     from gpumod.core.service import RunKey
 
 
@@ -146,6 +146,7 @@ class SimulatedBox:
         self.hardware = FakeHardware(fake_cards(cards, card_size), self.clock, bounds=bounds)
         self.engine = FakeEngine(EngineKind.COMMAND)
         self.exclusive = FakeEngine(EngineKind.VLLM, exclusive_start=True)
+        self.oracles: dict[EngineKind, Oracle] = {}
         self.probe = FakeHostProbe()
         self.store = MemoryStore(self.clock)
         self.llama = FakeEngine(EngineKind.LLAMA_CPP)
@@ -201,6 +202,7 @@ class SimulatedBox:
                 EngineKind.VLLM: self.exclusive,
             },
             footprints=self.predicts,
+            oracles=self.oracles,
             load_catalog=lambda: self.catalog,
             log_path=lambda name: f"/nonexistent/{name}.log",
             new_id=lambda: f"id-{next(self._ids)}",

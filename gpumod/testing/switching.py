@@ -24,6 +24,7 @@ from gpumod.core.plan import (
     Step,
     StepKind,
 )
+from gpumod.core.preflight import Preflight
 from gpumod.core.service import ServiceRecord
 from gpumod.core.spec import (
     Catalog,
@@ -53,6 +54,7 @@ from gpumod.testing.switching_catalog import (
 )
 from gpumod.testing.switching_parts import FakeEvents, FakeHistory, FakeLeases, Faults
 from gpumod.testing.switching_plan import Present, plan
+from gpumod.testing.switching_preflight import preflight
 
 
 class FakeBox:
@@ -109,12 +111,15 @@ class FakeBox:
         await self.faults.meet("plan")
         return plan(request, self._present())
 
-    async def preflight(self, preset_or_mode: str) -> Plan | Refused:
+    async def preflight(
+        self, preset_or_mode: str, *, fit_context: bool = False, oracle: bool = False
+    ) -> Preflight:
         """Whether a preset or a mode would start now."""
         await self.faults.meet("preflight")
+        request = SwitchRequest(start=ServiceId(preset_or_mode))
         if self._catalog.mode(ModeId(preset_or_mode)):
-            return plan(SwitchRequest(mode=ModeId(preset_or_mode)), self._present())
-        return plan(SwitchRequest(start=ServiceId(preset_or_mode)), self._present())
+            request = SwitchRequest(mode=ModeId(preset_or_mode))
+        return preflight(plan(request, self._present()), fit_context=fit_context, oracle=oracle)
 
     async def begin(self, request: SwitchRequest) -> SwitchRecord | Refused:
         """Start a switch; an identical running one is joined."""

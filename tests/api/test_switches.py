@@ -152,6 +152,33 @@ async def test_preflight_tells_what_would_fit(client: httpx2.AsyncClient, box: F
     assert box.begun == 0
 
 
+async def test_preflight_tells_every_part_whether_it_fits_or_not(
+    client: httpx2.AsyncClient, box: FakeBox
+) -> None:
+    for name in ("embed", "huge"):
+        answer = await client.post(f"{API}/preflight", json={"name": name})
+        (service,) = answer.json()["services"]
+        footprint = service["footprint"]
+        assert [part["name"] for part in footprint["parts"]] == [
+            "weights", "KV cache", "CUDA context", "process",
+        ]  # fmt: skip
+        assert footprint["parts"][0].keys() == {"name", "cards", "source", "host", "note"}
+        assert footprint["learned_peak"][0] < footprint["formula"][0]
+        assert service["landmines"][0].keys() == {"id", "detail", "fix", "fatal"}
+        assert (service["fitted"], service["oracle"]) == (None, None)
+        assert bool(service["advice"]) is (name == "huge")
+    assert box.begun == 0
+
+
+async def test_preflight_looks_further_when_it_is_asked_to(client: httpx2.AsyncClient) -> None:
+    body = {"name": "embed", "fit_context": True, "oracle": True}
+    (service,) = (await client.post(f"{API}/preflight", json=body)).json()["services"]
+    assert service["fitted"]["line"] == "context: 40960"
+    assert service["oracle"]["devices"][0].keys() == {"device", "model", "context", "compute", "formula"}
+    wrong = await client.post(f"{API}/preflight", json={"name": "embed", "oracle": "yes"})
+    assert wrong.status_code == 422
+
+
 async def test_a_caller_that_goes_away_does_not_stop_the_switch(
     client: httpx2.AsyncClient, box: FakeBox
 ) -> None:

@@ -29,9 +29,7 @@ def test_a_switch_to_the_present_mode_does_nothing_and_says_so(ctl, box):
     assert again.out.count("nothing to do") == 1
 
 
-@pytest.mark.parametrize(
-    "command", [("switch", "huge"), ("mode", "check", "huge"), ("switch", "huge", "--dry-run")]
-)
+@pytest.mark.parametrize("command", [("switch", "huge"), ("switch", "huge", "--dry-run")])
 def test_a_refusal_gives_every_number(ctl, box, command):
     refused = ctl(*command)
     assert refused.code == 3

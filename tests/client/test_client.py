@@ -82,7 +82,10 @@ def test_a_plan_changes_nothing(client):
 
 def test_preflight_answers_both_ways(client):
     assert client.preflight("embed").plan.starts == ("embed",)
+    looked = client.preflight("embed", fit_context=True, oracle=True).services[0]
+    assert (looked.fitted.context, looked.oracle.devices[0].device) == (40960, "CUDA0")
     refused = client.preflight("huge")
+    assert refused.services[0].advice[0].line == "context: 8192"
     assert not refused.fits
     assert refused.reasons[0].need == 40 * GIB
 

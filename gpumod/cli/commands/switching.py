@@ -9,10 +9,12 @@ import typer
 
 from gpumod.cli.command import Force, Timeout, Wait, command, group, seconds
 from gpumod.cli.complete import mode_names, preset_and_mode_names
-from gpumod.cli.layout import Cell, Column, Row, Table, line
+from gpumod.cli.layout import Cell, Column, Row, Table, Text, line
 from gpumod.cli.outcome import ExitCode
 from gpumod.cli.plan_view import plan_blocks
+from gpumod.cli.preflight_view import preflight_blocks
 from gpumod.cli.progress import carry_out, follow, left_running
+from gpumod.cli.screen import show
 from gpumod.cli.session import Session
 from gpumod.cli.status_view import switch_blocks
 from gpumod.client.calls import Preflight, encode
@@ -34,6 +36,13 @@ _OnFailure = Annotated[
 _Deadline = Annotated[
     float | None,
     typer.Option(parser=seconds, metavar="DURATION", help="Undo the switch if it takes longer than this."),
+]
+_FitContext = Annotated[
+    bool,
+    typer.Option("--fit-context", help="Find the largest context that fits now, and the line to write."),
+]
+_Oracle = Annotated[
+    bool, typer.Option("--oracle", help="Ask llama-fit-params, beside llama-server, for a second opinion.")
 ]
 SwitchName = Annotated[str, typer.Argument(metavar="SWITCH", help="The switch's id.")]
 
@@ -75,24 +84,37 @@ def preflight(
     name: Annotated[
         str, typer.Argument(metavar="PRESET|MODE", autocompletion=preset_and_mode_names, help="What to try.")
     ],
+    fit_context: _FitContext = False,
+    oracle: _Oracle = False,
 ) -> ExitCode:
-    """Tell whether a preset, on top of what runs, or a mode would start now; every reason if not."""
-    return check(session, name)
+    """Tell whether a preset, on top of what runs, or a mode would start now, and each part of its memory.
+
+    Where it would not start: every reason, and what would fit. Nothing is changed.
+    """
+    return check(session, name, fit_context=fit_context, oracle=oracle)
 
 
-def check(session: Session, name: str) -> ExitCode:
-    """Answer with the plan; raise every reason why there is none."""
-    found = session.client.preflight(name)
+def check(session: Session, name: str, *, fit_context: bool = False, oracle: bool = False) -> ExitCode:
+    """Answer with the plan and every part; raise every reason why there is no plan."""
+    found = session.client.preflight(name, fit_context=fit_context, oracle=oracle)
+    services = preflight_blocks(found.services)
     if not found.fits:
+        if not session.json:
+            show(services)
         raise _refused(name, found)
-    blocks = [line(f"{name} would start now", "good"), *(plan_blocks(found.plan) if found.plan else ())]
-    return session.emit(found, blocks)
+    plan = plan_blocks(found.plan) if found.plan else ()
+    good = line(f"{name} would start now", "good")
+    return session.emit(found, [good, Text(()), *services, Text(()), *plan])
 
 
 def _refused(name: str, found: Preflight) -> RefusedError:
     reasons = found.reasons or ()
     why = " ".join(f"{reason.detail.rstrip('.')}." for reason in reasons)
-    return RefusedError(f"{name} would not start now: {why}", {"reasons": [encode(one) for one in reasons]})
+    facts = {
+        "reasons": [encode(one) for one in reasons],
+        "services": [encode(one) for one in found.services],
+    }
+    return RefusedError(f"{name} would not start now: {why}", facts)
 
 
 def list_switches(
