@@ -29,7 +29,7 @@ def preset_text(preset: Preset, variables: Mapping[str, str]) -> str:
     for name, value in keys(preset.spec, variables).items():
         written = f"{name}: {_flow(value)}"
         reason = preset.reasons.get(name, "")
-        lines.append(f"{written:<{_REASON_AT - 1}} # {reason}" if reason else written)
+        lines.append(f"{written:<{_REASON_AT - 2}}  # {reason}" if reason else written)
     lines += _comment(preset.remarks)
     return "\n".join(lines) + "\n"
 

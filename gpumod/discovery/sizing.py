@@ -27,9 +27,9 @@ LITTLE: Final = 8192
 LONGEST_INPUT: Final = 8192
 """For embedding and ranking: one input is computed in one batch, whose buffers grow with it."""
 SMALLER_CACHE: Final = KvCache("q8_0", "q8_0")
-_MOST_SHARE: Final = 95
+_MOST_SHARE: Final = 92
 _LEAST_SHARE: Final = 3
-"""vLLM's share of a card, in percent."""
+"""vLLM's share of a card, in percent: no more than its own default, which leaves room for the uncounted."""
 
 
 @dataclass(frozen=True, slots=True)

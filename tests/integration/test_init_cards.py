@@ -6,9 +6,11 @@ import os
 import pytest
 
 from gpumod.config.catalog import check_files
+from gpumod.core.cards import CardModel
 from gpumod.core.spec import Task
 from gpumod.discovery import Request, initialise
-from gpumod.testing.hf import write_hf
+from gpumod.estimate import ModelFootprints
+from gpumod.testing.hf import HfShape, write_hf
 from gpumod.testing.shapes import write_shape
 from tests.nvml.standin import GIB, card
 
@@ -118,6 +120,17 @@ def test_a_checkpoint_gets_a_share_of_the_card_where_there_is_vllm(box):
     chat, small = presets["small-chat"], presets["small-embedding"]
     assert (chat.model, chat.task, small.task) == (str(folder), Task.CHAT, Task.EMBEDDING)
     assert chat.context == json.loads((folder / "config.json").read_text())["max_position_embeddings"]
-    assert 0.8 < chat.vllm.gpu_memory_utilization <= 0.95
+    assert 0.8 < chat.vllm.gpu_memory_utilization <= 0.92
     assert small.vllm.gpu_memory_utilization < 0.5
     assert small.context == chat.context
+
+
+def test_what_vllm_gets_holds_a_request_of_the_whole_context(box):
+    box.engine("vllm", "#!/bin/sh\n")
+    for name in ("Small-Chat", "Small-Embedding"):
+        write_hf(box.models / name, HfShape(layers=24, hidden=128, context=65536))
+    _, presets = box.init()
+    model = CardModel("NVIDIA GeForce RTX 3090", 24 * GIB)
+    for spec in presets.values():
+        pool = ModelFootprints().footprint(spec, 1, model).pool
+        assert pool.largest_context >= spec.context

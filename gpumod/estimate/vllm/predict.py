@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpumod.core.cards import CardModel
-from gpumod.core.footprint import Part, Source
+from gpumod.core.footprint import KvPool, Part, Source
 from gpumod.core.ports import EngineBuild
 from gpumod.core.spec import ServiceSpec
 from gpumod.core.units import format_size
@@ -154,12 +154,21 @@ def predict_vllm(
     sizes.append((OUTSIDE, plan.context, "the CUDA context, NCCL"))
     parts = [Part(name, (size,) * count, Source.ESTIMATED, note=note) for name, size, note in sizes if size]
     parts.append(Part("process", (0,) * count, Source.ESTIMATED, host=VLLM_RESIDENT * (count + 1)))
-    return Prediction(tuple(parts), VLLM_LOADING * count, notes=_notes(checkpoint, plan, card))
+    notes = _notes(checkpoint, plan, card)
+    return Prediction(tuple(parts), VLLM_LOADING * count, notes=notes, pool=_kv_pool(plan))
 
 
 def _weights_note(checkpoint: Checkpoint, plan: VllmPlan) -> str:
     source = "the tensors of the files" if checkpoint.tensors else "config.json: there are no weight files"
     return f"{source}, over {plan.setting.ranks} cards" if plan.setting.ranks > 1 else source
+
+
+def _kv_pool(plan: VllmPlan) -> KvPool | None:
+    """The cache in tokens; None where it cannot be told."""
+    pool = plan.pool
+    if pool.problem or (plan.requested is None and plan.setting.kv_cache_memory is None):
+        return None
+    return KvPool(pool.tokens, pool.concurrency, pool.largest_context)
 
 
 def _pool_note(plan: VllmPlan) -> str:
