@@ -105,6 +105,8 @@ def cache_layout(
         pages.append(LayerPage("state", size, every))
     if not pages:
         return Layout((), 0, block)
+    if not all(page.size for page in pages):
+        return Layout((), 0, block, "the configuration has layers whose caches have no size")
     return _grouped(pages, block, setting)
 
 

@@ -31,16 +31,18 @@ _MOST_DIMENSIONS: Final = 16
 _LONGEST_ENTRY: Final = 2048
 _LENGTH: Final = 8
 _TEXT: Final = r'"((?:[^"\\]|\\.)*+)"'
+_BETWEEN: Final = r"\s*+(?:,\s*+(?=\")|(?=\}))"
+_SEPARATOR: Final = re.compile(_BETWEEN)
 _USUAL: Final = re.compile(
     _TEXT + r'\s*+:\s*+\{\s*+"dtype"\s*+:\s*+"(\w{1,16})"\s*+,\s*+"shape"\s*+:\s*+\[([\d,\s]{0,400})\]\s*+,'
-    r'\s*+"data_offsets"\s*+:\s*+\[\s*+(\d{1,19})\s*+,\s*+(\d{1,19})\s*+\]\s*+\}'
+    r'\s*+"data_offsets"\s*+:\s*+\[\s*+(\d{1,19})\s*+,\s*+(\d{1,19})\s*+\]\s*+\}' + _BETWEEN
 )
 """An entry as the format's own library writes it."""
 _NAME: Final = re.compile(_TEXT + r"\s*+:\s*+")
 _METADATA: Final = re.compile(
     r'\{\s*+(?:"(?:[^"\\]|\\.)*+"\s*+:\s*+"(?:[^"\\]|\\.)*+"\s*+(?:,\s*+)?+)*+\}', re.DOTALL
 )
-_SPACE: Final = re.compile(r"\s*+")
+_START: Final = re.compile(r"\{\s*+")
 
 
 class Entry(NamedTuple):
@@ -59,7 +61,7 @@ def read_header(path: Path) -> Iterator[Entry]:
         ModelFileError: the file is missing, cut off, too short for its tensors or not of this format.
     """
     text, data = _header(path)
-    place, total = _SPACE.match(text, 1).end(), 0  # type: ignore[union-attr]  # \s* matches everywhere
+    place, total = _START.match(text).end(), 0  # type: ignore[union-attr]  # the first character was checked
     while not text.startswith("}", place):
         entry, place = _entry(path, text, place, data)
         if entry is not None:
@@ -67,11 +69,6 @@ def read_header(path: Path) -> Iterator[Entry]:
             if total > data:
                 raise _broken(path, "its tensors overlap")
             yield entry
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]  # as above
-        if text.startswith(",", place):
-            place = _SPACE.match(text, place + 1).end()  # type: ignore[union-attr]  # as above
-        elif not text.startswith("}", place):
-            raise _broken(path, f"its header cannot be read at character {place}")
 
 
 def _header(path: Path) -> tuple[str, int]:
@@ -100,9 +97,10 @@ def _header(path: Path) -> tuple[str, int]:
 def _entry(path: Path, text: str, place: int, data: int) -> tuple[Entry | None, int]:
     usual = _USUAL.match(text, place)
     if usual is not None:
-        shape = tuple(int(one) for one in usual[3].split(",")) if usual[3].strip() else ()
-        name = usual[1] if "\\" not in usual[1] else json.loads(f'"{usual[1]}"')
-        return _checked(path, name, usual[2], shape, int(usual[4]), int(usual[5]), data), usual.end()
+        name, dtype, sizes, start, stop = usual.groups()
+        shape = tuple(map(int, sizes.split(","))) if sizes.strip() else ()
+        name = name if "\\" not in name else json.loads(f'"{name}"')
+        return _checked(path, name, dtype, shape, int(start), int(stop), data), usual.end()
     named = _NAME.match(text, place)
     if named is None:
         raise _broken(path, f"its header cannot be read at character {place}")
@@ -110,7 +108,7 @@ def _entry(path: Path, text: str, place: int, data: int) -> tuple[Entry | None, 
         metadata = _METADATA.match(text, named.end())
         if metadata is None:
             raise _broken(path, "its metadata is not text")
-        return None, metadata.end()
+        return None, _next(path, text, metadata.end())
     end = text.find("}", named.end(), named.end() + _LONGEST_ENTRY) + 1
     try:
         value = json.loads(text[named.end() : end])
@@ -122,7 +120,15 @@ def _entry(path: Path, text: str, place: int, data: int) -> tuple[Entry | None, 
         raise _broken(path, f"its header has no type, shape and place for `{named[1][:80]}`") from None
     if not whole or not isinstance(dtype, str):
         raise _broken(path, f"its header has a wrong type, shape or place for `{named[1][:80]}`")
-    return _checked(path, named[1], dtype, shape, start, stop, data), end
+    return _checked(path, named[1], dtype, shape, start, stop, data), _next(path, text, end)
+
+
+def _next(path: Path, text: str, place: int) -> int:
+    """Where the next entry or the header's end is, behind an entry that ends at `place`."""
+    separator = _SEPARATOR.match(text, place)
+    if separator is None:
+        raise _broken(path, f"its header cannot be read at character {place}")
+    return separator.end()
 
 
 def _checked(
@@ -131,7 +137,7 @@ def _checked(
     bits = DTYPE_BITS.get(dtype)
     if bits is None:
         raise _broken(path, f"`{name[:80]}` is of an unknown type {dtype[:20]!r}")
-    if len(shape) > _MOST_DIMENSIONS or any(not 0 <= one < 2**48 for one in shape):
+    if len(shape) > _MOST_DIMENSIONS or (shape and not 0 <= min(shape) <= max(shape) < 2**48):
         raise _broken(path, f"`{name[:80]}` has an impossible shape")
     if not 0 <= start <= stop or (math.prod(shape) * bits + 7) // 8 != stop - start:
         raise _broken(path, f"`{name[:80]}` does not have as many bytes as its shape says")

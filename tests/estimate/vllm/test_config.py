@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpumod.estimate.errors import ModelFileError
-from gpumod.estimate.vllm import Model, predict_vllm, read_checkpoint
+from gpumod.estimate.vllm import Model, predict_vllm, read_checkpoint, vllm_plan
 from gpumod.estimate.vllm.config import read_model
 from gpumod.estimate.vllm.jsonfile import LARGEST_CONFIG, Values, load
 from tests.estimate.vllm import models
@@ -147,6 +147,13 @@ def test_a_cache_that_is_not_modelled_is_said_not_to_be() -> None:
     config = models.MISTRAL_SMALL_4 | {"compress_ratios": [4, 128]}
     prediction = predict_vllm(checkpoint(config), service(), 1, models.HOPPER, build=build())
     assert any("DeepSeek V4" in note for note in prediction.notes)
+
+
+@pytest.mark.parametrize("changes", [{"head_dim": 0}, {"num_key_value_heads": 0}])
+def test_a_cache_without_a_size(changes: dict[str, Any]) -> None:
+    plan = vllm_plan(checkpoint(models.LLAMA_8B | changes), service(), 1, models.HOPPER, build=build())
+    assert "no size" in plan.pool.problem
+    assert not plan.pool.starts
 
 
 @pytest.mark.parametrize(
