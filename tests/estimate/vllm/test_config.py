@@ -149,9 +149,9 @@ def test_a_cache_that_is_not_modelled_is_said_not_to_be() -> None:
     assert any("DeepSeek V4" in note for note in prediction.notes)
 
 
-@pytest.mark.parametrize("changes", [{"head_dim": 0}, {"num_key_value_heads": 0}])
-def test_a_cache_without_a_size(changes: dict[str, Any]) -> None:
-    plan = vllm_plan(checkpoint(models.LLAMA_8B | changes), service(), 1, models.HOPPER, build=build())
+def test_a_cache_without_a_size() -> None:
+    config = models.MISTRAL_SMALL_4 | {"kv_lora_rank": 0, "qk_rope_head_dim": 0}
+    plan = vllm_plan(checkpoint(config), service(), 1, models.HOPPER, build=build())
     assert "no size" in plan.pool.problem
     assert not plan.pool.starts
 
