@@ -68,7 +68,7 @@ class Advisor:
         if self.fits(spec) is not None:
             return ()
         found = [*self._cards(spec), *self._declared(spec)]
-        if spec.vram is None:
+        if spec.vram is None and self._by_formula(spec):
             found += self._sizes(spec)
         return tuple(sorted(found, key=lambda one: one.loss))
 
@@ -92,6 +92,8 @@ class Advisor:
         if found is None:
             return FittedContext(None, reason=f"not even a context of {smallest} tokens fits")
         context, footprint = found
+        if footprint.formula is None:
+            return FittedContext(None, reason="how its memory follows from its context is not known")
         if context < limit:
             reason = "more does not fit"
         elif self.trained:
@@ -99,6 +101,10 @@ class Advisor:
         else:
             reason = "nothing longer was tried: what the model was trained for is not known"
         return FittedContext(context, f"context: {context}", footprint.cards, reason)
+
+    def _by_formula(self, spec: ServiceSpec) -> bool:
+        """Whether a change of its settings changes what is predicted, as it does not from files' sizes."""
+        return any(footprint.formula is not None for footprint, _ in self._placements(spec))
 
     # --- room -------------------------------------------------------------------------------------
 

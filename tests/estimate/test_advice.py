@@ -34,6 +34,7 @@ class Formula:
     layers: int = 40
     moe: bool = False
     spread: bool = False
+    known: bool = True
     asked: list[ServiceSpec] = field(default_factory=list)
 
     def __call__(self, spec: ServiceSpec, count: int, card: CardModel) -> Footprint:
@@ -50,16 +51,19 @@ class Formula:
         host = (self.layers - kept) * self.layer + off
         each = size // count
         spread = Spread((size // 40,) * 40, (0,) * count) if self.spread and count > 1 else None
-        return Footprint((each,) * count, Source.ESTIMATED, resident=host, spread=spread)
+        sizes = (each,) * count
+        formula = sizes if self.known else None
+        return Footprint(sizes, Source.ESTIMATED, resident=host, spread=spread, formula=formula)
 
     def _vllm(self, spec: ServiceSpec, count: int, card: CardModel) -> Footprint:
         share = spec.vllm.gpu_memory_utilization or 0.92
         budget = int((card.total or 0) * share)
         weights = self.layer * self.layers // count
-        pool = spec.vllm.kv_cache_memory or max(0, budget - weights)
-        size = weights + pool if spec.vllm.kv_cache_memory else budget
-        tokens = pool * count // (128 * KIB)
-        return Footprint((size,) * count, Source.ESTIMATED, pool=KvPool(tokens, 1.0, tokens))
+        room = spec.vllm.kv_cache_memory or max(0, budget - weights)
+        size = weights + room if spec.vllm.kv_cache_memory else budget
+        tokens = room * count // (128 * KIB)
+        pool = KvPool(tokens, 1.0, tokens)
+        return Footprint((size,) * count, Source.ESTIMATED, pool=pool, formula=(size,) * count)
 
 
 def spec(**changes: Any) -> ServiceSpec:
@@ -217,6 +221,14 @@ def test_the_largest_context_fits_and_one_step_more_does_not() -> None:
 def test_the_largest_context_is_no_more_than_the_model_was_trained_for() -> None:
     fitted = Advisor(Formula(), rooms(24 * GIB), trained=40000).largest_context(spec())
     assert (fitted.context, fitted.reason) == (40000, "the model was trained for no more")
+
+
+def test_from_the_files_size_alone_no_context_is_told_and_no_settings_are_advised() -> None:
+    advisor = Advisor(Formula(known=False), rooms(13 * GIB, 13 * GIB), trained=131072)
+    fitted = advisor.largest_context(spec())
+    assert fitted.context is None
+    assert "not known" in fitted.reason
+    assert keys(advisor, spec()) == ["cards"]
 
 
 def test_no_context_at_all_is_said() -> None:

@@ -9,8 +9,9 @@ from gpumod.estimate.landmines.common import COMMON_TRAPS
 from gpumod.estimate.landmines.llama import LLAMA_TRAPS
 from gpumod.estimate.landmines.trap import Launch, Trap
 from gpumod.estimate.landmines.vllm import VLLM_TRAPS
+from gpumod.estimate.landmines.vllm_types import VLLM_TYPE_TRAPS
 
-TRAPS: Final[tuple[Trap, ...]] = (*COMMON_TRAPS, *LLAMA_TRAPS, *VLLM_TRAPS)
+TRAPS: Final[tuple[Trap, ...]] = (*COMMON_TRAPS, *LLAMA_TRAPS, *VLLM_TRAPS, *VLLM_TYPE_TRAPS)
 """In the order of the documentation."""
 
 

@@ -26,7 +26,17 @@ from gpumod.core.spec import (
 from gpumod.core.units import GIB
 from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.gguf.header import GgufHeader, Tensor
-from gpumod.estimate.landmines import TRAPS, HostFacts, Launch, Trap, common, find_landmines, llama, vllm
+from gpumod.estimate.landmines import (
+    TRAPS,
+    HostFacts,
+    Launch,
+    Trap,
+    common,
+    find_landmines,
+    llama,
+    vllm,
+    vllm_types,
+)
 from gpumod.estimate.prediction import Prediction
 from gpumod.estimate.vllm.checkpoint import Checkpoint, TensorGroup
 from gpumod.estimate.vllm.model import Attention, Experts, Latent, Model, Quantization, State
@@ -284,7 +294,10 @@ def test_every_landmine_is_tried() -> None:
 
 def test_every_trap_of_every_file_is_found_by_the_search() -> None:
     written = {
-        one.id for room in (common, llama, vllm) for one in vars(room).values() if isinstance(one, Trap)
+        one.id
+        for room in (common, llama, vllm, vllm_types)
+        for one in vars(room).values()
+        if isinstance(one, Trap)
     }
     assert written == {one.id for one in TRAPS}
     assert len({one.id for one in TRAPS}) == len(TRAPS)
