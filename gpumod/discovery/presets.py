@@ -153,7 +153,7 @@ def _reasons(subject: Subject, sized: Sized) -> dict[str, str]:
         "llama": _llama(spec),
         "vllm": "the smallest share that holds the context"
         if spec.task in _BATCHED
-        else "the largest share that there is room for",
+        else "as much as there is room for, up to vLLM's own default",
     }
 
 

@@ -133,4 +133,5 @@ def test_what_vllm_gets_holds_a_request_of_the_whole_context(box):
     model = CardModel("NVIDIA GeForce RTX 3090", 24 * GIB)
     for spec in presets.values():
         pool = ModelFootprints().footprint(spec, 1, model).pool
+        assert pool is not None
         assert pool.largest_context >= spec.context
