@@ -58,8 +58,9 @@ def vllm_pool(
     spec: ServiceSpec,
     count: int,
     card: CardModel,
-    available: int,
+    available: int | None = None,
     *,
+    non_kv: int | None = None,
     build: EngineBuild | None = None,
     draft: Checkpoint | None = None,
 ) -> Pool:
@@ -71,10 +72,14 @@ def vllm_pool(
         count: how many cards.
         card: their model.
         available: bytes for the cache on each card: vLLM's `Available KV cache memory`.
+        non_kv: in its place, what of the utilisation each card needs besides: vLLM's `Total non KV cache
+            memory` and its estimate of CUDA graphs.
         build: the engine; None counts as recent.
         draft: the draft model, where it is one of its own.
     """
     setting = vllm_setting(checkpoint.model, spec, count, card, build)
+    if available is None:
+        available = setting.kv_cache_memory or setting.requested(card) - (non_kv or 0)
     own = draft.model.attention if draft is not None else ()
     return pool_of(cache_layout(checkpoint.model, setting, card, own), setting, available,
                    checkpoint.model.context)  # fmt: skip

@@ -94,7 +94,7 @@ def vllm_plan(
         weights += weights_per_rank(draft, setting, card)
     activations = activation_peak(model, setting, card) + extra.kernels
     graphs = graph_memory(model, setting, card)
-    requested = math.ceil(setting.utilisation * card.total) if card.total is not None else None
+    requested = setting.requested(card) if card.total is not None else None
     available = setting.kv_cache_memory
     if available is None:
         counted = graphs if setting.graphs_counted else 0

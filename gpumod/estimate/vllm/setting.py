@@ -6,6 +6,7 @@ The defaults are those of vLLM 0.20.2 (`engine/arg_utils.py`, `config/cache.py`,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,13 @@ class VllmSetting:
     pooling: bool
     capture: int
     version: tuple[int, int]
+
+    def requested(self, card: CardModel) -> int:
+        """Bytes that the utilisation asks for on each card; 0 where its size is not known.
+
+        `request_memory` (v1/worker/utils.py).
+        """
+        return math.ceil((card.total or 0) * self.utilisation)
 
 
 def vllm_setting(

@@ -5,121 +5,121 @@ The log's numbers are rounded to hundredths of a GiB.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from gpumod.core.cards import CardModel
+from gpumod.core.spec import ServiceSpec
 from gpumod.core.units import GIB, MIB
 from gpumod.estimate.vllm import predict_vllm, vllm_plan, vllm_pool
-from tests.estimate.vllm import models
 from tests.estimate.vllm.models import build, checkpoint, service
 
-H200 = CardModel("NVIDIA H200", 150_109_880_320, (9, 0), 132)
-QWEN3_8B = models.QWEN3_14B | {
-    "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
-}  # fmt: skip
-QWEN3_1B7 = models.QWEN3_14B | {
-    "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16,
-    "tie_word_embeddings": True,
-}  # fmt: skip
-GEMMA3_12B: dict[str, Any] = {
-    "model_type": "gemma3_text", "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48,
-    "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "vocab_size": 262208,
-    "max_position_embeddings": 131072, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
-    "sliding_window": 1024, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
-    "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 8,
-}  # fmt: skip
+DATA: Final = json.loads((Path(__file__).parent.parent / "data" / "h200_vllm.json").read_text())
+ROWS: Final[dict[str, Any]] = {row["name"]: row for row in DATA["rows"]}
+H200: Final = CardModel(
+    DATA["card"]["name"],
+    DATA["card"]["cuda_mem_get_info"]["total"],
+    tuple(DATA["card"]["compute_capability"]),
+    DATA["card"]["multiprocessors"],
+)
+PROFILED: Final = ["1.7b-default", "8b-default", "8b-eager-fp8kv", "30b-a3b", "gemma3-12b"]
+GIVEN_BYTES: Final = "1.7b-kvbytes"
+NUMBERS: Final[dict[str, type]] = {
+    "--gpu-memory-utilization": float,
+    "--max-num-batched-tokens": int,
+    "--max-num-seqs": int,
+    "--max-model-len": int,
+    "--kv-cache-memory-bytes": int,
+    "--kv-cache-dtype": str,
+}
 
 
-@dataclass(frozen=True)
-class Launch:
-    config: dict[str, Any]
-    options: dict[str, Any]
-    weights: float
-    activations: float
-    kernels: float
-    graphs: float
-    available: float
-    blocks: int
-    tokens: int
-    used: int
-    """Of the card in all, the most after several requests."""
-    keys: dict[str, Any] = field(default_factory=dict)
+def spec_of(row: dict[str, Any]) -> ServiceSpec:
+    """The service whose launch has the row's arguments."""
+    words = row["args"]
+    given = {name: kind(words[words.index(name) + 1]) for name, kind in NUMBERS.items() if name in words}
+    return service(
+        context=given.get("--max-model-len"),
+        slots=given.get("--max-num-seqs"),
+        vllm={
+            "gpu_memory_utilization": given.get("--gpu-memory-utilization"),
+            "kv_cache_memory": given.get("--kv-cache-memory-bytes"),
+            "kv_cache_dtype": given.get("--kv-cache-dtype"),
+            "max_num_batched_tokens": given.get("--max-num-batched-tokens"),
+            "enforce_eager": "--enforce-eager" in words,
+        },
+    )
 
 
-LAUNCHES = {
-    "qwen3-1.7b": Launch(QWEN3_1B7, {"gpu_memory_utilization": 0.2},
-                         3.22, 2.18, 0.23, 0.37, 21.96, 12852, 205_632, 31_042_895_872),
-    "qwen3-8b": Launch(QWEN3_8B, {"gpu_memory_utilization": 0.4},
-                       15.27, 2.21, 0.23, 0.50, 37.71, 17161, 274_576, 61_132_832_768),
-    "qwen3-8b eager, fp8 cache": Launch(
-        QWEN3_8B, {"gpu_memory_utilization": 0.25, "enforce_eager": True, "kv_cache_dtype": "fp8",
-                   "max_num_batched_tokens": 2048},
-        15.27, 0.23, 0.22, 0.0, 19.22, 17497, 279_952, 38_261_293_056, {"slots": 64, "context": 8192}),
-    "qwen3-30b-a3b": Launch(models.QWEN3_30B_A3B, {"gpu_memory_utilization": 0.6},
-                            56.88, 2.68, 0.24, 0.64, 23.44, 16002, 256_032, 91_044_511_744),
-    "gemma3-12b": Launch(GEMMA3_12B, {"gpu_memory_utilization": 0.4},
-                         22.52, 3.73, 0.24, 0.54, 28.88, 29577, 196_468, 61_365_616_640, {"context": 32768}),
-}  # fmt: skip
-EACH = pytest.mark.parametrize("launch", LAUNCHES.values(), ids=LAUNCHES)
+def model_of(row: dict[str, Any]) -> Any:
+    return checkpoint(DATA["configs"][row["shape"]])
 
 
-@EACH
-def test_given_the_bytes_the_pool_is_the_one_that_was_logged(launch: Launch) -> None:
-    spec = service(vllm=launch.options, **launch.keys)
+def most_used(row: dict[str, Any]) -> int:
+    """Of the card in all, over all requests; it was empty before."""
+    return max(int(reading["card_used"]) for reading in row["readings"].values())
+
+
+@pytest.mark.parametrize("name", PROFILED)
+def test_given_the_bytes_the_pool_is_the_one_that_was_logged(name: str) -> None:
+    row, blocks = ROWS[name], int(ROWS[name]["cache_config"]["num_gpu_blocks"])
+    available = row["log"]["available_kv_gib"]
     pools = [
-        vllm_pool(
-            checkpoint(launch.config), spec, 1, H200, int((launch.available + rounding) * GIB), build=build()
-        )
+        vllm_pool(model_of(row), spec_of(row), 1, H200, int((available + rounding) * GIB), build=build())
         for rounding in (-0.005, 0.005)
     ]
-    assert pools[0].blocks <= launch.blocks <= pools[1].blocks
-    exact = vllm_pool(
-        checkpoint(launch.config), spec, 1, H200, launch.blocks * pools[0].bytes_per_block, build=build()
+    assert pools[0].blocks <= blocks <= pools[1].blocks
+    exact = vllm_pool(model_of(row), spec_of(row), 1, H200, blocks * pools[0].bytes_per_block, build=build())
+    assert exact.tokens == row["log"]["kv_tokens"]
+    assert f"{exact.concurrency:.2f}" == f"{row['log']['max_concurrency']:.2f}"
+
+
+@pytest.mark.parametrize("name", PROFILED)
+def test_given_what_is_no_cache_the_pool_is_near(name: str) -> None:
+    row, log = ROWS[name], ROWS[name]["log"]
+    rest = int((log["non_kv_gib"] + log.get("graph_estimate_gib", 0.0)) * GIB)
+    pool = vllm_pool(model_of(row), spec_of(row), 1, H200, non_kv=rest, build=build())
+    # Two numbers that are rounded to hundredths of a GiB.
+    assert pool.size / GIB == pytest.approx(log["available_kv_gib"], abs=0.015)
+
+
+@pytest.mark.parametrize("name", PROFILED)
+def test_each_part_is_near_what_was_logged(name: str) -> None:
+    log = ROWS[name]["log"]
+    plan = vllm_plan(model_of(ROWS[name]), spec_of(ROWS[name]), 1, H200, build=build())
+    assert plan.weights / GIB == pytest.approx(log["weights_gib"], abs=0.045)
+    assert plan.activations / GIB == pytest.approx(
+        log["peak_activation_gib"] + log["non_torch_gib"], abs=0.05
     )
-    assert exact.tokens == launch.tokens
+    assert plan.graphs / GIB == pytest.approx(log.get("graph_estimate_gib", 0.0), abs=0.06)
+    assert plan.captured / GIB == pytest.approx(log.get("graph_capture_gib", 0.0), abs=0.02)
+    assert plan.available / GIB == pytest.approx(log["available_kv_gib"], abs=0.06)
 
 
-@EACH
-def test_each_part_is_near_what_was_logged(launch: Launch) -> None:
-    plan = vllm_plan(
-        checkpoint(launch.config), service(vllm=launch.options, **launch.keys), 1, H200, build=build()
-    )
-    assert plan.weights / GIB == pytest.approx(launch.weights, abs=0.045)
-    assert plan.activations / GIB == pytest.approx(launch.activations + launch.kernels, abs=0.05)
-    assert plan.graphs / GIB == pytest.approx(launch.graphs, abs=0.06)
-    assert plan.available / GIB == pytest.approx(launch.available, abs=0.06)
-
-
-@EACH
-def test_the_sum_is_what_the_card_had_in_use(launch: Launch) -> None:
-    spec = service(vllm=launch.options, **launch.keys)
-    (total,) = predict_vllm(checkpoint(launch.config), spec, 1, H200, build=build()).cards
-    assert total == pytest.approx(launch.used, rel=0.005)
-    assert total > launch.used - 100 * MIB
+@pytest.mark.parametrize("name", PROFILED)
+def test_the_sum_is_what_the_card_had_in_use(name: str) -> None:
+    row = ROWS[name]
+    (total,) = predict_vllm(model_of(row), spec_of(row), 1, H200, build=build()).cards
+    assert total == pytest.approx(most_used(row), rel=0.002)
+    assert total > most_used(row) - 60 * MIB
 
 
 def test_a_cache_of_given_bytes_gives_the_sum_of_the_parts() -> None:
-    spec = service(
-        vllm={"gpu_memory_utilization": 0.1, "kv_cache_memory": 8 * GIB, "max_num_batched_tokens": 4096}
-    )
-    plan = vllm_plan(checkpoint(QWEN3_1B7), spec, 1, H200, build=build())
-    assert (plan.pool.blocks, plan.pool.tokens) == (4681, 74_896)
-    (total,) = predict_vllm(checkpoint(QWEN3_1B7), spec, 1, H200, build=build()).cards
-    assert total == pytest.approx(15299 * MIB, rel=0.01)
+    row = ROWS[GIVEN_BYTES]
+    plan = vllm_plan(model_of(row), spec_of(row), 1, H200, build=build())
+    assert plan.pool.blocks == int(row["cache_config"]["num_gpu_blocks"])
+    assert plan.pool.tokens == row["log"]["kv_tokens"]
+    (total,) = predict_vllm(model_of(row), spec_of(row), 1, H200, build=build()).cards
+    assert total == pytest.approx(most_used(row), rel=0.006)
+    assert total > most_used(row) - 100 * MIB
 
 
 def test_blocks_beside_states_in_the_models_own_type() -> None:
-    config: dict[str, Any] = {
-        "model_type": "qwen3_next", "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 16,
-        "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 151936, "max_position_embeddings": 262144,
-        "partial_rotary_factor": 0.25, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128,
-        "linear_value_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
-        "num_experts": 512, "num_experts_per_tok": 10, "moe_intermediate_size": 512,
-        "shared_expert_intermediate_size": 512, "full_attention_interval": 4, "torch_dtype": "bfloat16",
-    }  # fmt: skip
-    plan = vllm_plan(checkpoint(config), service(context=65536), 1, H200, build=build())
+    """It was stopped before it was ready; the block size and the weights had been logged."""
+    row = ROWS["next-16l"]
+    plan = vllm_plan(model_of(row), spec_of(row), 1, H200, build=build())
     assert plan.pool.block_size == 544
-    assert plan.weights / GIB == pytest.approx(50.27, abs=0.005)
+    assert plan.weights / GIB == pytest.approx(row["log"]["model_loading_gib"], abs=0.005)
