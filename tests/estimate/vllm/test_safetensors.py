@@ -146,7 +146,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.text(max_size=5) | st.just("__metadata__"), ENTRIES | VALUES, max_size=4))
 @example({"__metadata__": {"a": "b"}, "x": {"dtype": "F4", "shape": [3], "data_offsets": (0, 2)}})
 def test_any_header_is_read_or_refused(tmp_path: Path, header: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_any_header_is_read_or_refused(tmp_path: Path, header: dict[str, Any]) -
     assert {one.name for one in entries} == set(header) - {"__metadata__"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"
