@@ -117,6 +117,7 @@ class LlamaModel:
         layers: all blocks, those for multi-token prediction (`nextn` of them) last.
         tensors: the weights.
         embedding: values per token between the layers (`n_embd`).
+        embedding_in: the same of a picture's tokens, which may bring more for the first layers (deepstack).
         embedding_out: the same of what embeddings are returned in.
         vocabulary: tokens.
         trained_context: tokens it was trained on.
@@ -140,6 +141,7 @@ class LlamaModel:
     layers: tuple[LlamaLayer, ...]
     tensors: tuple[LlamaTensor, ...]
     embedding: int
+    embedding_in: int
     embedding_out: int
     vocabulary: int
     trained_context: int
@@ -197,6 +199,7 @@ def llama_model(header: GgufHeader) -> LlamaModel:
         layers=layers,
         tensors=model_tensors(header, count),
         embedding=embedding,
+        embedding_in=embedding * (1 + _deepstack(data)),
         embedding_out=data.number("embedding_length_out", 0) or embedding,
         vocabulary=_vocabulary(header),
         trained_context=data.number("context_length"),
@@ -380,6 +383,14 @@ def _positions(data: Metadata) -> int:
     if data.header.architecture in {"glm4", "glm4moe", "hunyuan_vl", "bailingmoe3"}:
         return 4 if isinstance(sections, tuple) and len(sections) > 1 and all(sections[:2]) else 1
     return 1
+
+
+def _deepstack(data: Metadata) -> int:
+    """How many layers take something of a picture besides its embedding."""
+    mapping = data.header.value("deepstack_mapping")
+    if isinstance(mapping, tuple):
+        return len({one for one in mapping if isinstance(one, int) and one >= 0})
+    return data.number("n_deepstack_layers", 0)
 
 
 def _vocabulary(header: GgufHeader) -> int:

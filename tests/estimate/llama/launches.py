@@ -73,7 +73,7 @@ class Case:
             model=str(model),
             context=self.context,
             slots=self.slots,
-            kv_cache=KvCache(self.kv, self.kv),
+            kv_cache=KvCache(*self.kv.split("/")) if "/" in self.kv else KvCache(self.kv, self.kv),
             llama=options,
             draft=Draft("mtp", n_max=self.draft) if self.draft else None,
             task=self.task,
@@ -224,6 +224,7 @@ def odd() -> Iterator[Case]:
     yield replace(plain("bert"), task=Task.EMBEDDING, context=512, slots=2, ubatch=256, flash=False)
     yield replace(llama, context=200, slots=1)
     yield replace(llama, kv="iq4_nl", flash=True)
+    yield replace(gemma, kv="q8_0/f16", flash=False, slots=2)
     yield replace(llama, dimensions=(("vocabulary", 32000), ("tied", True), ("head_dim", 96)))
     yield replace(plain("mamba2"), slots=4, context=4096)
     yield replace(plain("mamba2"), dimensions=(("groups", 2), ("state", 64)))
