@@ -21,9 +21,11 @@ from gpumod.estimate.llama.graph.node import (
     make,
     matmul,
     norm,
+    part,
     permute,
     reshape,
     rows,
+    shape,
     store,
     transpose,
     view,
@@ -61,11 +63,15 @@ def decoder(source: Source, chosen: Sequence[int] | None = None) -> None:
     graph, model = source.graph, source.model
     indices = range(len(model.trunk)) if chosen is None else chosen
     value = _embeddings(source)
+    whole = value.of or value
     extra = _per_layer_inputs(source, value)
     for index in indices:
         last = index == indices[-1]
-        value = _layer(source, index, value, pick=last and not _picks_late(source))
+        value = block(source, index, value, pick=last and not _picks_late(source))
         value = _extended(source, index, value, extra)
+        if index < model.embedding_in // model.embedding - 1:
+            # What a picture brings for this layer, out of the widened embeddings.
+            value = like("add", value, part(whole, model.embedding, source.batch.tokens, nb=(whole.nb[1],)))
     late = _picks_late(source)
     if late and model.architecture in _ROWS_BEFORE_NORM:
         value.output = True
@@ -102,10 +108,14 @@ def _embeddings(source: Source) -> Node:
     graph, model, count = source.graph, source.model, source.batch.tokens
     mixes = mixes_inputs(source.setting)
     value = rows(source.embedding_matrix(), source.input(count, kind=I32))
+    if model.embedding_in != model.embedding:
+        value = make("pad", shape(model.embedding_in, count), value)
     graph.expand(value)
-    graph.expand(source.input(model.embedding, count))
+    graph.expand(source.input(model.embedding_in, count))
     if mixes:
         graph.expand(_mixed_inputs(source))
+    if model.embedding_in != model.embedding:
+        value = part(value, model.embedding, count, nb=(value.nb[1],))
     scale = source.model.header.value("embedding_scale")
     if model.architecture in _SCALED or scale:
         # Tokens are scaled, what a projector made of a picture is not.
@@ -154,7 +164,8 @@ def _normed(source: Source, layer: int, name: str, value: Node) -> Node:
     return norm(value, weight, source.own(layer, f"{name}.bias"), layer=_is_layer_norm(source))
 
 
-def _layer(source: Source, layer: int, value: Node, *, pick: bool) -> Node:
+def block(source: Source, layer: int, value: Node, *, pick: bool) -> Node:
+    """One block: what mixes tokens, and the feed-forward part; `pick`: only tokens with outputs go on."""
     residual = value
     inner = _normed(source, layer, "attn_norm", value)
     if source.model.architecture in _LAYER_INPUT_FIRST:
