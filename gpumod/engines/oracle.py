@@ -27,6 +27,7 @@ LIMITS: Final = (
     "it does not know the CUDA context and what pools grow to",
     "it reserves a whole batch of outputs, the server one row per slot",
     "it knows no projector (mmproj) and no drafting (--spec-type)",
+    "weights that are repacked for the CPU are in none of its rows",
     "it rounds each number down to MiB",
 )
 
