@@ -1,8 +1,8 @@
 """Looks for headers that the reader of GGUFs answers with anything but a header or a ModelFileError.
 
-Guided by the coverage of the reader: `python tests/fuzz/fuzz_gguf.py CORPUS_FOLDER -max_total_time=300`. Needs
-atheris, which is in no lock: it has wheels for Linux on x86-64 only, for each Python of another version. What
-it finds becomes an example of tests/estimate/gguf/test_hostile.py.
+Guided by the coverage of the reader: `python tests/fuzz/fuzz_gguf.py CORPUS_FOLDER -max_total_time=300`.
+Needs atheris, which is in no lock: its wheels are for Linux on x86-64 only, for each Python of another
+version. What it finds becomes an example of tests/estimate/gguf/test_hostile.py.
 """
 
 import contextlib

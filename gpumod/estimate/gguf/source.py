@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -18,16 +19,24 @@ _U32: Final = struct.Struct("<I").unpack_from
 _U64: Final = struct.Struct("<Q").unpack_from
 _SHOWN: Final = 60
 
+_RUN: Final = 256
+_SHORTER: Final = b"|".join(re.escape(bytes([n])) + rb"\0{7}.{%d}" % n for n in range(64))
+_RUN_OF_SHORT_STRINGS: Final = re.compile(rb"(?s:(?>%s){%d})" % (_SHORTER, _RUN))
+"""So many strings of less than 64 bytes, each behind its length: nearly all that a vocabulary has.
+
+A loop over them takes half as long again.
+"""
+
 
 @dataclass(slots=True)
 class Allowance:
     """What reading one model may still take; a header that wants more is refused as corrupt.
 
-    The largest real headers (262k tokens with 515k merges, 2000 tensors) need a twentieth of it.
+    The largest real headers (262k tokens, 515k merges, 2000 tensors) need a twentieth of it.
 
     Args:
         memory: bytes of values to keep, as they are in Python's memory.
-        strings: strings to step over: the only work that takes time, some 70 ns each.
+        strings: strings to step over: the only work that takes time, some 50 ns each.
     """
 
     memory: int = 64 * MIB
@@ -116,7 +125,23 @@ class Source:
             count -= self._skip_in_window(count)
 
     def _skip_in_window(self, count: int) -> int:
-        """How many strings were stepped over: all, or those whose length stands within the window.
+        """How many strings were stepped over: all, or those whose length stands within the window."""
+        done = 0
+        while done < count:
+            step = min(count - done, _RUN)
+            run = _RUN_OF_SHORT_STRINGS.match(self._window, self._at) if step == _RUN else None
+            if run:
+                self._at = run.end()
+                done += _RUN
+                continue
+            walked = self._walk(step)
+            done += walked
+            if walked < step:
+                break
+        return done
+
+    def _walk(self, count: int) -> int:
+        """As `_skip_in_window`, one by one.
 
         The end of the window is found by the failing read: a comparison for each string costs a third more.
         """

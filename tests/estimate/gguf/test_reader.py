@@ -92,6 +92,14 @@ def test_a_vocabulary_larger_than_what_is_read_at_once_is_stepped_over(path, len
     assert metadata == {"tokens": SkippedArray(len(tokens)), "after": "this"}
 
 
+@pytest.mark.parametrize("lengths", [range(300), (63,) * 600, (64,) * 600, (0,) * 1000, (3,) * 255 + (64,)])
+@pytest.mark.parametrize("more", [0, 1])
+def test_short_and_long_words_are_stepped_over_alike(path, lengths, more):
+    tokens = ["\0" * length for length in lengths] * 3 + ["x"] * more
+    path.write_bytes(gguf_bytes({"tokens": tokens, "after": 7}))
+    assert read_gguf(path).metadata == {"tokens": SkippedArray(len(tokens)), "after": 7}
+
+
 def test_a_tokenizer_in_one_string_is_stepped_over(path):
     path.write_bytes(gguf_bytes({"json": "x" * 2**20, "longer": "x" * (2**20 + 1), "after": 1}))
     metadata = read_gguf(path).metadata
