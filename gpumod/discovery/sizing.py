@@ -168,13 +168,19 @@ class Sizer:
             return None
         rooms = self.box.of_model(self.box.models[0])
         wanted = min(WANTED, subject.limit or WANTED)
-        for layers in range(1, subject.expert_blocks + 1):
-            llama = replace(subject.spec.llama, cpu_moe_layers=layers)
-            trial = _Trial(replace(subject.spec, llama=llama, draft=None), rooms)
-            if self._advisor(subject, trial).fits(with_context(trial.spec, wanted)) is not None:
-                found = self._largest(subject, trial)
-                return found if isinstance(found, Sized) else None
-        return None
+        # The host counts at the end: what it cannot hold with the fewest layers it cannot hold with more.
+        cards = Advisor(self.predict, rooms, None, subject.limit)
+
+        def with_blocks(on_cards: int) -> ServiceSpec:
+            llama = replace(subject.spec.llama, cpu_moe_layers=subject.expert_blocks - on_cards)
+            return replace(subject.spec, llama=llama, draft=None)
+
+        def fits(on_cards: int) -> bool:
+            return cards.fits(with_context(with_blocks(on_cards), wanted)) is not None
+
+        on_cards = largest(tuple(range(subject.expert_blocks)), fits)
+        found = None if on_cards is None else self._largest(subject, _Trial(with_blocks(on_cards), rooms))
+        return found if isinstance(found, Sized) else None
 
     # --- vLLM's share of the card -----------------------------------------------------------------
 
@@ -217,9 +223,12 @@ def contexts_up_to(limit: int | None) -> tuple[int, ...]:
 
 def largest(values: tuple[int, ...], fits: Callable[[int], bool]) -> int | None:
     """The largest of ascending values that fits, where what fits does so with less as well."""
+    # Most models fit as they are: one question is enough for them.
+    if fits(values[-1]):
+        return values[-1]
     if not fits(values[0]):
         return None
-    low, high = 0, len(values)
+    low, high = 0, len(values) - 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(values[middle]) else (low, middle)

@@ -48,10 +48,17 @@ def test_contexts_are_powers_of_two_and_the_trained_one():
 
 
 @pytest.mark.parametrize("limit", [0, 5, 10, 100, 101])
-def test_the_largest_value_that_fits(limit):
+def test_the_largest_value_that_fits_is_found_with_few_questions(limit):
     values = (1, 5, 10, 100)
     expected = max((value for value in values if value <= limit), default=None)
-    assert largest(values, lambda value: value <= limit) == expected
+    asked = []
+
+    def fits(value):
+        asked.append(value)
+        return value <= limit
+
+    assert largest(values, fits) == expected
+    assert len(asked) <= 4
 
 
 def test_the_whole_trained_context_where_there_is_room():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -12,14 +13,20 @@ from gpumod.discovery import Request, initialise
 from gpumod.estimate import ModelFootprints
 from gpumod.testing.hf import HfShape, write_hf
 from gpumod.testing.shapes import write_shape
-from tests.nvml.standin import GIB, card
+from tests.nvml.standin import GIB, MIB, card
 
 _SERVER = """#!/bin/sh
 case "$1" in
 --version) echo 'version: 7000 (abc)' >&2 ;;
---help) printf '%s\\n' '--port N' '--ctx-size N' '--alias A' '--spec-type none,draft-simple,draft-mtp' ;;
+--help)
+  printf '%s\\n' '--port N' '--ctx-size N' '--alias A' '--no-kv-unified' '--flash-attn on, off or auto'
+  printf '%s\\n' '--spec-type none,draft-simple,draft-mtp' ;;
 esac
 """
+
+_CARD = CardModel("NVIDIA GeForce RTX 3090", 24 * GIB)
+_ROOM = 24 * GIB - 512 * MIB
+_TRAINED = {"llama31-8b": 131072, "qwen25-32b": 131072, "qwen3-30b-a3b": 40960, "gptoss-20b": 131072}
 
 
 class Setup:
@@ -53,13 +60,16 @@ def box(tmp_path, nvml_here):
 
 
 def test_every_model_that_fits_gets_as_much_context_as_its_card_allows(box):
-    for name in ("llama31-8b", "qwen3-30b-a3b", "gptoss-20b"):
+    for name in _TRAINED:
         write_shape(name, box.models / f"{name}.gguf")
     report, presets = box.init()
-    assert set(presets) == {"llama31-8b", "qwen3-30b-a3b", "gptoss-20b"}
+    assert set(presets) == set(_TRAINED)
     for model in report.models:
-        assert max(model.cards) <= 24 * GIB - 512 * 1024**2
-        assert presets[model.preset].context == model.context >= 4096
+        spec = presets[model.preset]
+        assert max(model.cards) <= _ROOM
+        assert spec.context == model.context >= 32768
+        more = ModelFootprints().footprint(replace(spec, context=2 * model.context), 1, _CARD)
+        assert model.context == _TRAINED[model.preset] or more.cards[0] > _ROOM
     assert report.mode == "main"
     assert report.notes == ()
 
@@ -130,8 +140,7 @@ def test_what_vllm_gets_holds_a_request_of_the_whole_context(box):
     for name in ("Small-Chat", "Small-Embedding"):
         write_hf(box.models / name, HfShape(layers=24, hidden=128, context=65536))
     _, presets = box.init()
-    model = CardModel("NVIDIA GeForce RTX 3090", 24 * GIB)
     for spec in presets.values():
-        pool = ModelFootprints().footprint(spec, 1, model).pool
+        pool = ModelFootprints().footprint(spec, 1, _CARD).pool
         assert pool is not None
         assert pool.largest_context >= spec.context
