@@ -50,21 +50,18 @@ class Seen:
     def excess(self) -> tuple[int, ...]:
         """Bytes on each card that the formulas do not know of; below zero where they say too much.
 
-        Before the first request, what grows with it is not there yet and is not missed.
+        Before the first request, what comes with requests is not there yet and is not missed. One short
+        request, which warms a launch up, does not take all of that yet.
         """
         formula = cards_at(self.prediction, self.measurement.split)
         pairs = zip(self.measurement.used, formula, self._to_come, strict=True)
         return tuple(used - size + later for used, size, later in pairs)
 
     @property
-    def warm(self) -> bool:
-        """Whether it had answered a request."""
-        return self.measurement.stage != Stage.READY
-
-    @property
     def _to_come(self) -> tuple[int, ...]:
         pools = self.prediction.part(POOLS)
-        return (0,) * self.measurement.count if self.warm or pools is None else pools.cards
+        ready = self.measurement.stage == Stage.READY
+        return pools.cards if ready and pools is not None else (0,) * self.measurement.count
 
     @property
     def whole(self) -> bool:
@@ -123,8 +120,7 @@ def with_margin(used: int, carried: int = 0) -> int:
 
 def basis_of(launches: Sequence[Seen], prediction: Prediction) -> Basis | None:
     """What launches of one configuration teach about a setting; None where none of them was seen whole."""
-    seen = [one for one in launches if one.whole]
-    whole = [one for one in seen if one.warm] or seen
+    whole = [one for one in launches if one.whole]
     if not whole:
         return None
     excess = tuple(map(max, zip(*(one.excess for one in whole), strict=True)))

@@ -12,10 +12,11 @@ from gpumod.core.spec import EngineKind
 from gpumod.core.units import GIB
 from gpumod.estimate.formulas import USUAL, Overheads
 from gpumod.estimate.learning import Seen
-from gpumod.estimate.vllm.activations import usual_overhead
+from gpumod.estimate.llama import overhead as llama
+from gpumod.estimate.vllm import activations as vllm
 from gpumod.estimate.vllm.predict import OUTSIDE
 
-CONTEXT_PARTS: Final = {EngineKind.VLLM: OUTSIDE}
+CONTEXT_PARTS: Final = {EngineKind.LLAMA_CPP: "CUDA context", EngineKind.VLLM: OUTSIDE}
 """By engine, the part that stands for the context of a process on a card."""
 _LARGEST: Final = 4 * GIB
 """No context is larger: more is another process, or a wrong formula."""
@@ -45,6 +46,8 @@ def overheads_of(launches: Sequence[Seen], engine: EngineKind, card: CardModel) 
     context = context_seen(launches, CONTEXT_PARTS[engine])
     if context is None:
         return USUAL
-    usual = usual_overhead(card)
+    if engine is EngineKind.LLAMA_CPP:
+        return Overheads(llama=replace(llama.usual_overhead(card), context=context))
+    usual = vllm.usual_overhead(card)
     shared = usual.communication if launches[0].measurement.count > 1 else 0
     return Overheads(vllm=replace(usual, context=max(0, context - shared)))

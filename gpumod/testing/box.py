@@ -34,6 +34,8 @@ from gpumod.testing.runner import FakeProcesses, FakeRunner
 from gpumod.testing.store import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpumod.core.cards import CardModel
     from gpumod.core.landmine import Landmine
     from gpumod.core.ports import EngineBuild, Footprints, Oracle, RunRequest
@@ -129,7 +131,7 @@ class SimulatedBox:
     """A box whose every part can be made to misbehave.
 
     Attributes:
-        predicts: the footprints in use; `footprints`, unless it was made with others.
+        predicts: makes the footprints of a daemon; they are `footprints`, unless it was made with others.
         takes: bytes per card that a service really takes, where that is not what it declares.
     """
 
@@ -140,6 +142,7 @@ class SimulatedBox:
         bounds: Bounds = DEFAULT_BOUNDS,
         card_size: int = 24 * GIB,
         footprints: Footprints | None = None,
+        predicts: Callable[[], Footprints] | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.processes = FakeProcesses(on_start=self._take, on_gone=self._give_back, now=self.clock.now)
@@ -151,7 +154,7 @@ class SimulatedBox:
         self.store = MemoryStore(self.clock)
         self.llama = FakeEngine(EngineKind.LLAMA_CPP)
         self.footprints = DeclaredFootprints()
-        self.predicts: Footprints = footprints or self.footprints
+        self.predicts: Callable[[], Footprints] = predicts or (lambda: footprints or self.footprints)
         self.takes: dict[ServiceId, int] = {}
         self.bounds = bounds
         self.catalog = Catalog(
@@ -201,7 +204,7 @@ class SimulatedBox:
                 EngineKind.LLAMA_CPP: self.llama,
                 EngineKind.VLLM: self.exclusive,
             },
-            footprints=self.predicts,
+            footprints=self.predicts(),
             oracles=self.oracles,
             load_catalog=lambda: self.catalog,
             log_path=lambda name: f"/nonexistent/{name}.log",

@@ -53,10 +53,11 @@ def test_before_the_first_request_its_pools_are_not_there_yet():
     assert basis_of([seen(SIZE - 60 * MIB, stage="ready")], FORMULA).excess == (0,)
 
 
-def test_a_reading_after_the_first_request_is_worth_more_than_one_before():
-    """With pools smaller than usual, what was seen counts and not what was expected to come."""
+def test_after_one_short_request_longer_ones_are_still_expected():
     launches = [seen(SIZE - 60 * MIB, stage="ready"), seen(SIZE - 50 * MIB, stage="warm")]
-    assert basis_of(launches, FORMULA).excess == (-50 * MIB,)
+    assert basis_of(launches, FORMULA).excess == (0,)
+    launches = [seen(SIZE - 60 * MIB, stage="ready"), seen(SIZE + 50 * MIB, stage="warm")]
+    assert basis_of(launches, FORMULA).excess == (50 * MIB,)
 
 
 def test_a_peak_counts_as_well():

@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gpumod.core.footprint import Footprint, Source, Spread
 from gpumod.core.landmine import Landmine
-from gpumod.core.names import CardId, ModeId, ServiceId
+from gpumod.core.names import CardId, ModeId, PresetId, ServiceId
 from gpumod.core.plan import RefusalCode, Refused
+from gpumod.core.spec import CardRequest, EngineKind, ServiceSpec
 from gpumod.core.switch import SwitchRequest, SwitchState
 from gpumod.core.units import GIB, MIB
+from gpumod.estimate import ModelFootprints
 from gpumod.testing.box import mode, service
+from gpumod.testing.shapes import write_shape
 
 A = ServiceId("a")
 CARD = CardId("GPU-0")
@@ -105,3 +110,64 @@ async def test_the_layers_that_the_planner_chose_are_what_the_engine_is_started_
     cards = dict(request.env)["CUDA_VISIBLE_DEVICES"].split(",")
     layers = dict(zip(cards, request.argv[3:5], strict=True))
     assert layers == {"GPU-0": "21", "GPU-1": "9"}
+
+
+# --- with the real footprints ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_shape("llama31-8b", tmp_path_factory.mktemp("models") / "m.gguf"))
+
+
+def llama(name, model, **fields):
+    return ServiceSpec(
+        ServiceId(name), PresetId(name), EngineKind.LLAMA_CPP, model=model, context=8192, **fields
+    )
+
+
+async def charged(box, name):
+    plan = await box.supervisor.plan(SwitchRequest(mode=ModeId(name)))
+    return next(step.order.footprint for step in plan.steps if step.order is not None)
+
+
+async def test_what_one_start_took_decides_the_next_plan_also_after_a_restart(make_box, model):
+    small, large = llama("a", model), replace(llama("b", model), context=16384)
+    box = await make_box(mode("m", small), mode("n", large), cards=1, predicts=ModelFootprints)
+    before = await charged(box, "m")
+    assert before.source is Source.ESTIMATED
+    box.takes[A] = before.cards[0] + 400 * MIB
+    await box.switch("m")
+    await box.blank()
+    learned = await charged(box, "m")
+    assert learned.source is Source.LEARNED
+    assert learned.learned_peak[0] >= before.cards[0] + 400 * MIB
+    assert (await charged(box, "n")).source is Source.LEARNED
+    await box.restart()
+    assert await charged(box, "m") == learned
+
+
+async def test_a_model_larger_than_a_card_is_divided_by_its_layers_and_started_so(make_box, tmp_path):
+    model = str(write_shape("qwen25-32b", tmp_path / "m.gguf"))
+    service = replace(llama("a", model), cards=CardRequest(2))
+    box = await make_box(mode("m", service), cards=2, predicts=ModelFootprints)
+    box.hardware.hold(1, CARD, 15 * GIB)
+    assert (await box.switch("m")).state is SwitchState.COMMITTED
+    (request,) = box.processes.requests(A)
+    cards = dict(request.env)["CUDA_VISIBLE_DEVICES"].split(",")
+    layers = dict(zip(cards, map(int, request.argv[3:5]), strict=True))
+    assert sum(layers.values()) == 65
+    assert layers["GPU-0"] < layers["GPU-1"]
+
+
+async def test_a_torn_model_is_refused_and_what_runs_is_left_alone(make_box, model, tmp_path):
+    torn = tmp_path / "torn.gguf"
+    torn.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x00" * 100)
+    box = await make_box(
+        mode("m", llama("a", model)), mode("n", llama("b", str(torn))), cards=1, predicts=ModelFootprints
+    )
+    await box.switch("m")
+    answer = await box.supervisor.begin(SwitchRequest(mode=ModeId("n")))
+    assert isinstance(answer, Refused)
+    assert {one.code for one in answer.reasons} == {RefusalCode.LANDMINE}
+    assert box.running() == {"a"}
