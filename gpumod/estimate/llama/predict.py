@@ -124,7 +124,7 @@ def _parts(
         *host_parts(model, setting),
     ]
     if projector is not None:
-        found.append(projector_part(projector, setting, card, overhead))
+        found.append(projector_part(projector, model, setting, card, overhead))
     return tuple(_merged(part for part in found if any(part.cards) or part.host))
 
 

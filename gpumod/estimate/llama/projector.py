@@ -14,6 +14,7 @@ from gpumod.core.units import MIB
 from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.gguf.header import GgufHeader
 from gpumod.estimate.gguf.types import GGML_TYPES, tensor_bytes
+from gpumod.estimate.llama.model import LlamaModel
 from gpumod.estimate.llama.overhead import Overhead
 from gpumod.estimate.llama.setting import LlamaSetting
 from gpumod.estimate.llama.sizes import card_bytes, host_bytes
@@ -31,7 +32,9 @@ _CONTEXT: Final = 4 * MIB
 """CUDA graphs of the projector's own context."""
 
 
-def projector_part(projector: GgufHeader, setting: LlamaSetting, card: CardModel, overhead: Overhead) -> Part:
+def projector_part(
+    projector: GgufHeader, model: LlamaModel, setting: LlamaSetting, card: CardModel, overhead: Overhead
+) -> Part:
     """What a projector takes: weights, compute buffer, and scratch memory once it has seen a picture.
 
     Raises:
