@@ -11,17 +11,17 @@ from gpumod.core.plan import CardBudget, Plan, Step, StepKind
 from gpumod.core.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
-def plan_blocks(plan: Plan) -> list[Block]:
-    """The whole plan."""
+def plan_blocks(plan: Plan, said: Collection[str] = ()) -> list[Block]:
+    """The whole plan, without the warnings that were said already."""
     blocks: list[Block] = []
     if plan.empty:
         blocks.append(line("nothing to do: the box is already there", "good"))
     changes = (("keep", plan.keeps), ("move", plan.moves), ("stop", plan.stops), ("start", plan.starts))
     blocks += [labelled(label, Cell(", ".join(names))) for label, names in changes if names]
-    blocks += [labelled("warning", Cell(warning, "warn")) for warning in plan.warnings]
+    blocks += [labelled("warning", Cell(warning, "warn")) for warning in plan.warnings if warning not in said]
     if plan.steps:
         blocks += [Text(()), line("STEPS", "head"), _steps(plan.steps)]
     if plan.after:

@@ -23,6 +23,9 @@ from gpumod.planner.spreading import divide
 Predict = Callable[[ServiceSpec, int, CardModel], Footprint]
 """The footprint of a service on so many cards of a model."""
 
+Works = Callable[[ServiceSpec, int, CardModel], bool]
+"""Whether nothing is known that keeps a launch on so many cards of a model from working."""
+
 CONTEXT_STEP: Final = 256
 """llama.cpp pads a context to that (src/llama-context.cpp, GGML_PAD of n_ctx); nothing is gained between."""
 SMALLEST_CONTEXT: Final = 1024
@@ -56,12 +59,14 @@ class Advisor:
         rooms: every card that may be used, with what it has to give.
         host: bytes that the host has to give; None where that does not bind.
         trained: tokens of context that the model was trained for; None where that is not known.
+        works: what is known not to work is not advised, whatever room there is for it.
     """
 
     predict: Predict
     rooms: tuple[Room, ...]
     host: int | None = None
     trained: int | None = None
+    works: Works = lambda _spec, _count, _card: True
 
     def advice(self, spec: ServiceSpec) -> tuple[Advice, ...]:
         """What would do, the least loss first; empty where it fits, and where nothing alone would do."""
@@ -74,7 +79,8 @@ class Advisor:
 
     def fits(self, spec: ServiceSpec) -> Footprint | None:
         """The footprint on cards that have room for it and where it would serve; None without such cards."""
-        return next((one for one in self._roomy(spec) if self._serves(spec, one)), None)
+        found = (one for one, model in self._roomy(spec) if self._serves(spec, one, model))
+        return next(found, None)
 
     def largest_context(self, spec: ServiceSpec) -> FittedContext:
         """The largest context per slot with which the service fits now, and within what it declares."""
@@ -104,28 +110,32 @@ class Advisor:
 
     def _by_formula(self, spec: ServiceSpec) -> bool:
         """Whether a change of its settings changes what is predicted, as it does not from files' sizes."""
-        return any(footprint.formula is not None for footprint, _ in self._placements(spec))
+        return any(footprint.formula is not None for footprint, _, _ in self._placements(spec))
 
     # --- room -------------------------------------------------------------------------------------
 
-    def _placements(self, spec: ServiceSpec) -> Iterator[tuple[Footprint, tuple[int, ...]]]:
+    def _placements(self, spec: ServiceSpec) -> Iterator[tuple[Footprint, CardModel, tuple[int, ...]]]:
         """Footprints by the cards' models, each with the room on the roomiest such cards."""
         rooms = [room for room in self.rooms if not spec.cards.exact or room.card in spec.cards.exact]
         count = len(spec.cards.exact) or spec.cards.count
         for model in {room.model.name: room.model for room in rooms}.values():
             free = sorted((room.free for room in rooms if room.model.name == model.name), reverse=True)
             if len(free) >= count:
-                yield self.predict(spec, count, model), tuple(free[:count])
+                yield self.predict(spec, count, model), model, tuple(free[:count])
 
-    def _roomy(self, spec: ServiceSpec) -> Iterator[Footprint]:
-        found = (self._placed(footprint, free) for footprint, free in self._placements(spec))
-        return (footprint for footprint in found if footprint is not None)
+    def _roomy(self, spec: ServiceSpec) -> Iterator[tuple[Footprint, CardModel]]:
+        for footprint, model, free in self._placements(spec):
+            placed = self._placed(footprint, free)
+            if placed is not None:
+                yield placed, model
 
     def _has_room(self, spec: ServiceSpec) -> Footprint | None:
-        return next(self._roomy(spec), None)
+        return next((footprint for footprint, _ in self._roomy(spec)), None)
 
-    def _serves(self, spec: ServiceSpec, footprint: Footprint) -> bool:
+    def _serves(self, spec: ServiceSpec, footprint: Footprint, model: CardModel) -> bool:
         """Whether it would start: vLLM does not where its cache cannot hold one whole request."""
+        if not self.works(spec, len(footprint.cards), model):
+            return False
         wanted = spec.context or self.trained
         pool = footprint.pool
         return pool is None or wanted is None or pool.largest_context >= wanted
@@ -259,16 +269,18 @@ class Advisor:
         # With a smaller share the pool may no longer hold one request of the whole length: the largest
         # share that the cards have room for is the only one to ask about.
         found = _largest(_UTILISATION_STEPS - 2, 1, 1, share)
-        if found is not None and self._serves(_with_share(spec, found[0]), found[1]):
+        footprint = self.fits(_with_share(spec, found[0])) if found is not None else None
+        if found is not None and footprint is not None:
             value = f"{found[0] / _UTILISATION_STEPS:.2f}"
-            detail = f"vLLM takes {value} of each card{_pool_words(found[1])}"
-            yield _advice("vllm.gpu_memory_utilization", value, detail, found[1], 1.0)
+            detail = f"vLLM takes {value} of each card{_pool_words(footprint)}"
+            yield _advice("vllm.gpu_memory_utilization", value, detail, footprint, 1.0)
         if pool:
             found = _largest(pool - _POOL_STEP, _POOL_STEP, _POOL_STEP, size)
-            if found is not None and self._serves(_with_pool(spec, found[0]), found[1]):
+            footprint = self.fits(_with_pool(spec, found[0])) if found is not None else None
+            if found is not None and footprint is not None:
                 value = f"{found[0] // MIB}MiB"
-                detail = f"a smaller KV cache{_pool_words(found[1])}"
-                yield _advice("vllm.kv_cache_memory", value, detail, found[1], 1 + (pool - found[0]) / pool)
+                detail = f"a smaller KV cache{_pool_words(footprint)}"
+                yield _advice("vllm.kv_cache_memory", value, detail, footprint, 1 + (pool - found[0]) / pool)
 
 
 def _with_share(spec: ServiceSpec, steps: int) -> ServiceSpec:

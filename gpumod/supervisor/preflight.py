@@ -90,7 +90,6 @@ class PreflightReport:
         name = models[look.cards[0]].name if look.cards else ""
         names = dict.fromkeys(models[card].name for card in look.cards)
         traps = dict.fromkeys(one for name in names for one in landmines_on(facts, look.spec, name))
-        advisor = self._advisor(look, facts, build)
         spec = _exact(look.spec, facts)
         wanted = not look.runs and isinstance(outcome, Refused) and _is_about_memory(outcome, spec)
         return ServicePreflight(
@@ -101,8 +100,8 @@ class PreflightReport:
             available=tuple(free.get(card, 0) for card in look.cards),
             footprint=look.footprint,
             landmines=tuple(traps),
-            advice=advisor.advice(spec) if wanted else (),
-            fitted=advisor.largest_context(spec) if fit_context else None,
+            advice=self._advisor(look, facts, build).advice(spec) if wanted else (),
+            fitted=self._advisor(look, facts, build).largest_context(spec) if fit_context else None,
         )
 
     def _advisor(self, look: Look, facts: Facts, build: EngineBuild | None) -> Advisor:
@@ -116,11 +115,15 @@ class PreflightReport:
             # There both kinds of memory are one.
             return replace(footprint, cards=sizes_on(footprint, (HOST_CARD,) * count), resident=0, loading=0)
 
+        def works(spec: ServiceSpec, count: int, card: CardModel) -> bool:
+            return not any(one.fatal for one in port.landmines(spec, count, card, build))
+
         return Advisor(
             predict,
             tuple(Room(card, models[card], size) for card, size in look.room),
             look.host,
             port.trained_context(look.spec),
+            works,
         )
 
     async def _oracle(self, look: Look, build: EngineBuild | str, facts: Facts) -> OracleAnswer:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from gpumod.cli.layout import lay_out, plain
+from gpumod.cli.plan_view import plan_blocks
 from gpumod.cli.preflight_view import preflight_blocks
 from gpumod.core.footprint import Footprint, Part, Source
 from gpumod.core.landmine import Landmine
-from gpumod.core.names import CardId, ServiceId
+from gpumod.core.names import CardId, ModeId, ServiceId
+from gpumod.core.plan import Plan, Target
 from gpumod.core.preflight import FittedContext, OracleAnswer, OracleDevice, ServicePreflight
 from gpumod.core.units import GIB, MIB
 
@@ -115,6 +117,13 @@ def test_a_fatal_landmine_is_told_from_a_warning():
     text = shown(service(landmines=traps))
     assert "fatal: it crashes: do not [x]" in text
     assert "landmine: it is slow [y]" in text
+
+
+def test_a_plan_does_not_repeat_what_was_said_of_its_services():
+    plan = Plan(Target(ModeId("m"), ()), (), warnings=("a: it is slow", "a card is overcommitted"))
+    text = plain(lay_out(plan_blocks(plan, {"a: it is slow"}), 100))
+    assert "overcommitted" in text
+    assert "slow" not in text
 
 
 def test_what_is_not_known_is_said():

@@ -145,6 +145,17 @@ def test_what_the_host_cannot_hold_is_not_advised() -> None:
     assert not {"llama.cpu_moe_layers", "llama.gpu_layers"} & set(keys(advisor, spec()))
 
 
+def test_what_is_known_not_to_work_is_not_advised() -> None:
+    def works(asked: ServiceSpec, count: int, card: CardModel) -> bool:
+        del card
+        return count != 2 and asked.kv_cache is None
+
+    advisor = Advisor(Formula(), rooms(*(12 * GIB,) * 3), works=works)
+    found = {one.key: one for one in advisor.advice(spec(context=16384, slots=2))}
+    assert found["cards"].value == "3"
+    assert "kv_cache" not in found
+
+
 def test_another_card_than_the_one_that_is_named() -> None:
     asked = spec(cards=CardRequest(1, ("GPU-0",)))
     first = Advisor(Formula(), rooms(8 * GIB, 23 * GIB)).advice(asked)[0]

@@ -56,7 +56,10 @@ SMALL = mode("small", llama("small", 8192))
 @pytest.fixture
 async def make(make_box):
     async def made(*modes, **fields):
-        return await make_box(*modes, footprints=Formula(), **fields)
+        formula = Formula()
+        box = await make_box(*modes, footprints=formula, **fields)
+        box.footprints = formula
+        return box
 
     return made
 
@@ -115,7 +118,7 @@ async def test_the_largest_context_leaves_the_others_of_the_mode_their_room(make
 
 async def test_landmines_are_shown_and_fatal_ones_refuse(make):
     box = await make(SMALL)
-    box.predicts.mined["small"] = (Landmine("x", "it crashes", "do not", fatal=True),)
+    box.footprints.mined["small"] = (Landmine("x", "it crashes", "do not", fatal=True),)
     found = await box.supervisor.preflight("small")
     assert [one.code for one in found.outcome.reasons] == [RefusalCode.LANDMINE]
     assert [one.id for one in found.services[0].landmines] == ["x"]

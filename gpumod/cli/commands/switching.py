@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from gpumod.cli.session import Session
 from gpumod.cli.status_view import switch_blocks
 from gpumod.client.calls import Preflight, encode
 from gpumod.core.errors import RefusedError
+from gpumod.core.preflight import ServicePreflight
 from gpumod.core.spec import OnFailure
 from gpumod.core.switch import SwitchRecord, SwitchState
 from gpumod.core.units import format_duration
@@ -102,9 +104,16 @@ def check(session: Session, name: str, *, fit_context: bool = False, oracle: boo
         if not session.json:
             show(services)
         raise _refused(name, found)
-    plan = plan_blocks(found.plan) if found.plan else ()
+    said = {f"{one.service}: {sentence}" for one in found.services for sentence in _sentences(one)}
+    plan = plan_blocks(found.plan, said) if found.plan else ()
     good = line(f"{name} would start now", "good")
     return session.emit(found, [good, Text(()), *services, Text(()), *plan])
+
+
+def _sentences(service: ServicePreflight) -> Iterator[str]:
+    """What is shown with a service, and is a warning of the plan as well."""
+    yield from (one.sentence for one in service.landmines)
+    yield from service.footprint.warnings if service.footprint is not None else ()
 
 
 def _refused(name: str, found: Preflight) -> RefusedError:
