@@ -131,7 +131,8 @@ class SimulatedBox:
     """A box whose every part can be made to misbehave.
 
     Attributes:
-        predicts: makes the footprints of a daemon; they are `footprints`, unless it was made with others.
+        predicts: the footprints in use; `footprints`, unless it was made with others, or with a function
+            that makes each daemon its own.
         takes: bytes per card that a service really takes, where that is not what it declares.
     """
 
@@ -154,7 +155,7 @@ class SimulatedBox:
         self.store = MemoryStore(self.clock)
         self.llama = FakeEngine(EngineKind.LLAMA_CPP)
         self.footprints = DeclaredFootprints()
-        self.predicts: Callable[[], Footprints] = predicts or (lambda: footprints or self.footprints)
+        self._make_footprints = predicts or (lambda: footprints or self.footprints)
         self.takes: dict[ServiceId, int] = {}
         self.bounds = bounds
         self.catalog = Catalog(
@@ -192,6 +193,7 @@ class SimulatedBox:
         return {spec.id for spec in self.catalog.presets if self.processes.pids(spec.id)}
 
     def _build(self) -> Supervisor:
+        self.predicts: Footprints = self._make_footprints()
         parts = Parts(
             clock=self.clock,
             store=self.store,
@@ -204,7 +206,7 @@ class SimulatedBox:
                 EngineKind.LLAMA_CPP: self.llama,
                 EngineKind.VLLM: self.exclusive,
             },
-            footprints=self.predicts(),
+            footprints=self.predicts,
             oracles=self.oracles,
             load_catalog=lambda: self.catalog,
             log_path=lambda name: f"/nonexistent/{name}.log",
