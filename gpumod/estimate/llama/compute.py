@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Final
 
-from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.llama.graph.allocate import Backend
 from gpumod.estimate.llama.graph.layers import decoder
+from gpumod.estimate.llama.graph.recurrent import UnknownLayerError
 from gpumod.estimate.llama.graph.schedule import reserve
 from gpumod.estimate.llama.graph.source import Source, largest_batch
 from gpumod.estimate.llama.model import LlamaModel
@@ -28,17 +28,36 @@ _SEEN_ENOUGH: Final = 3
 def compute_buffers(model: LlamaModel, setting: LlamaSetting, placement: Placement) -> Devices:
     """What the graph of the largest batch takes on each card, and pinned on the host beside them.
 
-    Raises:
-        ModelFileError: a weight is missing that the model's layers need.
+    Of layers whose operations are not known here it is a bound instead.
     """
     source = Source(model, setting, placement, largest_batch(model, setting))
     try:
         decoder(source, representative_layers(model, placement))
-    except KeyError as error:
-        raise ModelFileError(
-            f"{model.header.path} has no tensor {error.args[0]}: it is incomplete"
-        ) from error
+    except (KeyError, UnknownLayerError):
+        return _bound(source)
     return reserved(source, pipeline=has_pipeline(model, setting, placement))
+
+
+def _bound(source: Source) -> Devices:
+    """As much as a layer of these dimensions can need at once, with nothing given back in between."""
+    model, setting, batch = source.model, source.setting, source.batch
+    layer = max(model.layers, key=lambda one: one.heads * one.key)
+    wide = max(one.feed_forward for one in model.layers)
+    routed = max(
+        one.experts_used * (3 * one.expert_feed_forward + 2 * model.embedding) for one in model.layers
+    )
+    recurs = model.recurrence
+    state = 8 * (recurs.head * layer.heads + recurs.inner) if recurs is not None else 0
+    values = 6 * model.embedding + max(3 * wide, routed, 6 * layer.heads * layer.key, state)
+    mask = (2 if setting.flash_attention else 4) * setting.cells * batch.tokens
+    scores = 0 if setting.flash_attention else 4 * setting.cells * batch.tokens * layer.heads
+    halves = 2 * (layer.key_width + layer.value_width) * setting.context if setting.quantised_kv else 0
+    states = 12 * batch.sequences * recurs.state_row if recurs is not None else 0
+    logits = 4 * batch.outputs * (model.vocabulary + model.embedding)
+    size = 4 * batch.tokens * values + mask * (1 + model.sliding) + scores + halves + states + logits
+    if setting.on_host:
+        return Devices((size,))
+    return Devices((size,) * setting.cards, mask + 4 * batch.tokens * model.embedding)
 
 
 def reserved(source: Source, *, pipeline: bool) -> Devices:

@@ -32,11 +32,38 @@ def recurrent(source: Source, layer: int, value: Node) -> Node:
     Raises:
         KeyError: a weight is missing, or the kind of layer is none of these.
     """
+    if source.has(layer, "shortconv.in_proj"):
+        return _short_convolution(source, layer, value)
     if source.has(layer, "ssm_x"):
         return _mamba(source, layer, value)
     if source.has(layer, "ssm_in") and not source.has(layer, "ssm_ba"):
         return _mamba2(source, layer, value)
+    if not source.has(layer, "attn_gate"):
+        raise UnknownLayerError(source.model.architecture)
     return _delta_net(source, layer, value)
+
+
+class UnknownLayerError(Exception):
+    """A layer whose operations are not known here."""
+
+
+def _short_convolution(source: Source, layer: int, value: Node) -> Node:
+    sizes, batch = _dimensions(source), source.batch
+    each, seqs, width = batch.tokens // batch.sequences, batch.sequences, value.ne[0]
+    made = linear(source.need(layer, "shortconv.in_proj"), reshape(value, width, each, seqs))
+    third = shape(width, each, seqs)
+    gated = like("mul", view(made, third, made.nb), view(made, third, made.nb))
+    table, old = _state(source, layer, sizes.convolution_row)
+    kept = sizes.convolution_row // width
+    joined = concat(reshape(old, kept, width, seqs), transpose(gated))
+    for _ in range(min(_snapshots(source), each)):
+        target = view(table, shape(sizes.convolution_row, seqs), table.nb)
+        source.graph.expand(store("cpy", target, view(joined, shape(kept, width, seqs), joined.nb)))
+    kernel = source.need(layer, "shortconv.conv")
+    found = make("ssm_conv", third, joined, kernel)
+    found = like("mul", view(made, third, made.nb), found)
+    out = linear(source.need(layer, "shortconv.out_proj"), found)
+    return reshape(out, out.ne[0], batch.tokens)
 
 
 def _state(source: Source, layer: int, width: int) -> tuple[Node, Node]:
