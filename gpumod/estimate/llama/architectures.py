@@ -103,6 +103,9 @@ WITHOUT_OUTPUT: Final = frozenset({
 })  # fmt: skip
 """Those that have no output matrix of their own and do not use the input's either."""
 
+OUTPUT_TWICE: Final = frozenset({"gemma3n", "gemma4"})
+"""Those that ask for a tied output before the input: both are loaded, even into the same memory."""
+
 FOUR_POSITIONS: Final = frozenset({
     "qwen2vl", "paddleocr", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen4exp", "qwen3tts",
 })  # fmt: skip

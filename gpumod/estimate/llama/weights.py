@@ -52,7 +52,7 @@ def loaded(model: LlamaModel, setting: LlamaSetting) -> Iterator[tuple[LlamaTens
         if trunk <= tensor.unit < output and not drafts and not (heads and _own_head(tensor.name)):
             continue
         yield tensor, tensor.unit
-        if model.tied and tensor.name == "token_embd.weight" and _copied(setting, tensor):
+        if model.tied and tensor.name == "token_embd.weight" and _copied(model, setting, tensor):
             yield tensor, output
 
 
@@ -60,14 +60,14 @@ def _own_head(name: str) -> bool:
     return ".nextn.embed_tokens" in name or ".nextn.shared_head" in name
 
 
-def _copied(setting: LlamaSetting, embedding: LlamaTensor) -> bool:
+def _copied(model: LlamaModel, setting: LlamaSetting, embedding: LlamaTensor) -> bool:
     """Whether a tied output is a second copy: not where both uses are in the same buffer.
 
     The CPU back end multiplies some types in a layout in which no row can be looked up.
     """
-    if setting.on_host or setting.gpu_layers <= 0:
-        return setting.on_host and setting.repack and embedding.repacked
-    return True
+    if setting.gpu_layers > 0 or model.architecture in known.OUTPUT_TWICE:
+        return True
+    return setting.on_host and setting.repack and embedding.repacked
 
 
 def _devices(

@@ -178,8 +178,9 @@ def table(cases: Iterator[Case]) -> Iterator[str]:
 
 
 ARCHITECTURES = (
-    "llama", "qwen2", "qwen3", "gemma3", "qwen3moe", "gpt-oss", "deepseek2", "qwen3next", "qwen35", "mamba2",
-    "lfm2", "cohere2", "gemma2", "gemma4", "granitehybrid", "kimi-linear",
+    "llama", "qwen2", "qwen3", "gemma3", "qwen3moe", "gpt-oss", "deepseek2", "qwen3next", "qwen35",
+    "qwen35moe", "mamba2", "phi3", "glm4", "olmo2", "cohere2", "granite", "glm4moe", "lfm2", "gemma4",
+    "gemma4-shared", "gemma2", "granitehybrid", "kimi-linear",
 )  # fmt: skip
 
 

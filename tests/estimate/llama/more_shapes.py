@@ -1,9 +1,9 @@
-"""Tiny models of more architectures, whose layers are unlike each other."""
+"""Tiny models of more architectures."""
 
 from collections.abc import Callable
 
 from gpumod.testing.shapes.builder import Model
-from gpumod.testing.shapes.dense import add_attention, add_feed_forward, add_qk_norm, set_attention
+from gpumod.testing.shapes.dense import add_attention, add_feed_forward, set_attention
 
 WIDTH, HEADS, KV_HEADS, HEAD, FEED_FORWARD, WORDS = 256, 4, 2, 64, 512, 512
 
@@ -18,41 +18,6 @@ def _begin(architecture: str, kv_heads: tuple[int, ...] | int, layers: int, *, t
     model.add("token_embd", WIDTH, WORDS, type="q4_0" if tied else "")
     if not tied:
         model.add("output", WIDTH, WORDS)
-    return model
-
-
-def lfm2() -> Model:
-    """Short convolutions, and attention where there are KV heads."""
-    kv = (0, 0, KV_HEADS, 0, KV_HEADS, 0)
-    model = _begin("lfm2", kv, len(kv))
-    model.set(shortconv__l_cache=3)
-    model.add("token_embd_norm", WIDTH)
-    for layer, heads in enumerate(kv):
-        block = f"blk.{layer}."
-        model.add(f"{block}attn_norm", WIDTH)
-        model.add(f"{block}ffn_norm", WIDTH)
-        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
-        if heads:
-            add_attention(model, block, WIDTH, WIDTH, heads * HEAD)
-            add_qk_norm(model, block, HEAD)
-        else:
-            model.add(f"{block}shortconv.conv", 3, WIDTH, type="f32")
-            model.add(f"{block}shortconv.in_proj", WIDTH, 3 * WIDTH)
-            model.add(f"{block}shortconv.out_proj", WIDTH, WIDTH)
-    return model
-
-
-def cohere2() -> Model:
-    """Three sliding layers, then one that sees everything; no norm of the feed-forward part."""
-    model = _begin("cohere2", KV_HEADS, 8)
-    model.set(attention__sliding_window=256, attention__layer_norm_epsilon=1e-5, logit_scale=0.25)
-    model.set(attention__head_count_kv=HEADS)
-    model.add("output_norm", WIDTH)
-    for layer in range(8):
-        block = f"blk.{layer}."
-        model.add(f"{block}attn_norm", WIDTH)
-        add_attention(model, block, WIDTH, WIDTH, WIDTH)
-        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
     return model
 
 
@@ -97,33 +62,6 @@ def granite_hybrid() -> Model:
     return model
 
 
-def gemma4() -> Model:
-    """Heads of two sizes, embeddings per layer, and last layers that use others' keys and values."""
-    sliding = (True, True, False, True, False, True, True, False)
-    full, window, per_layer = 128, 96, 32
-    model = _begin("gemma4", tuple(KV_HEADS if one else 1 for one in sliding), len(sliding))
-    model.set(attention__sliding_window=256, attention__sliding_window_pattern=list(sliding))
-    model.set(attention__key_length=full, attention__value_length=full)
-    model.set(attention__key_length_swa=window, attention__value_length_swa=window)
-    model.set(rope__dimension_count=full, rope__dimension_count_swa=window)
-    model.set(attention__shared_kv_layers=3, embedding_length_per_layer_input=per_layer)
-    model.add("output_norm", WIDTH)
-    model.add("rope_freqs", full // 2)
-    model.add("per_layer_token_embd", per_layer * len(sliding), WORDS)
-    model.add("per_layer_model_proj", WIDTH, per_layer * len(sliding))
-    model.add("per_layer_proj_norm", per_layer)
-    for layer, slides in enumerate(sliding):
-        block, head = f"blk.{layer}.", window if slides else full
-        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm", "post_norm"):
-            model.add(f"{block}{norm}", WIDTH)
-        add_attention(model, block, WIDTH, HEADS * head, (KV_HEADS if slides else 1) * head)
-        add_qk_norm(model, block, head)
-        add_feed_forward(model, block, WIDTH, FEED_FORWARD)
-        model.add(f"{block}inp_gate", WIDTH, per_layer)
-        model.add(f"{block}proj", per_layer, WIDTH)
-    return model
-
-
 def kimi_linear() -> Model:
     """Delta attention, and compressed keys where there are KV heads."""
     kv, rank, rope, key, value, head, kernel = (0, 0, 0, 1, 0, 0, 0, 1), 128, 32, 96, 64, 64, 4
@@ -161,38 +99,8 @@ def kimi_linear() -> Model:
     return model
 
 
-def bert() -> Model:
-    """An encoder: no cache, no output matrix."""
-    model = _begin("bert", HEADS, 4)
-    model.metadata |= {"tokenizer.ggml.model": "bert", "tokenizer.ggml.token_type_count": 2}
-    model.metadata["tokenizer.ggml.token_type"] = [1] * WORDS
-    model.set(
-        attention__causal=False, pooling_type=1, attention__layer_norm_epsilon=1e-12, context_length=512
-    )
-    model.add("token_types", WIDTH, 2, type="f32")
-    model.add("position_embd", WIDTH, 512, type="f32")
-    model.add("token_embd_norm", WIDTH)
-    model.add("token_embd_norm.bias", WIDTH)
-    for layer in range(4):
-        block = f"blk.{layer}."
-        add_attention(model, block, WIDTH, WIDTH, WIDTH)
-        model.add(f"{block}ffn_up", WIDTH, FEED_FORWARD)
-        model.add(f"{block}ffn_down", FEED_FORWARD, WIDTH)
-        for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down"):
-            model.add(f"{block}{part}.bias", WIDTH)
-        model.add(f"{block}ffn_up.bias", FEED_FORWARD)
-        for norm in ("attn_output_norm", "layer_output_norm"):
-            model.add(f"{block}{norm}", WIDTH)
-            model.add(f"{block}{norm}.bias", WIDTH)
-    return model
-
-
 MORE: dict[str, Callable[[], Model]] = {
-    "tiny-bert": bert,
-    "tiny-lfm2": lfm2,
-    "tiny-cohere2": cohere2,
     "tiny-gemma2": gemma2,
-    "tiny-gemma4": gemma4,
     "tiny-granitehybrid": granite_hybrid,
     "tiny-kimi-linear": kimi_linear,
 }

@@ -56,6 +56,15 @@ def test_the_cpu_s_own_layout_needs_a_second_copy_of_a_tied_embedding():
     assert held(of, on_host=True, args=("--no-repack",)).cards == (size,)
 
 
+def test_a_gemma_4_has_its_tied_embedding_twice_in_the_same_memory():
+    matrix = ("token_embd.weight", "q6_k", (4096, 128256))
+    pattern = (True, False) * 16
+    keys = {"attention__sliding_window": 512, "attention__sliding_window_pattern": pattern}
+    size = 4096 * 128256 // 256 * 210
+    assert held(model("gemma4", [matrix], **keys), on_host=True).cards == (2 * size,)
+    assert held(model("gemma3", [matrix], **keys), on_host=True).cards == (size,)
+
+
 def test_a_27b_s_block_for_prediction_is_loaded_to_draft_with(models):
     delta = models["qwen35-27b"]
     more = held(delta, draft=Draft("mtp", n_max=3)).cards[0] - held(delta).cards[0]
