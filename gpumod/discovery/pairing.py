@@ -65,15 +65,10 @@ def words(one: Gguf) -> frozenset[str]:
 def _projector(model: Gguf, projectors: Sequence[Gguf], models: Sequence[Gguf]) -> Gguf | None:
     if model.files.projector is not None:
         return next((one for one in projectors if one.files.path == model.files.projector), None)
-    if model.facts.task not in {Task.CHAT, Task.COMPLETION}:
-        return None
     fitting = [
         (shared, _precise(one), -one.files.size, one)
         for one in projectors
-        if _beside(one, model)
-        and one.facts.embedding in {None, model.facts.embedding}
-        and _made_for(one, model)
-        and (shared := _kinship(one, model, models)) is not None
+        if _could_take(one, model) and (shared := _kinship(one, model, models)) is not None
     ]
     return max(fitting, key=lambda found: found[:3])[3] if fitting else None
 
@@ -87,15 +82,21 @@ def _beside(part: Gguf, model: Gguf) -> bool:
     return its in {ours, ours.rpartition("/")[0]}
 
 
-def _made_for(projector: Gguf, model: Gguf) -> bool:
+def _could_take(projector: Gguf, model: Gguf) -> bool:
+    """Whether nothing but its name speaks against a projector for a model."""
     made_for = _PROJECTORS.get(projector.facts.projector)
-    return made_for is None or model.facts.architecture.startswith(made_for)
+    return (
+        model.facts.task in {Task.CHAT, Task.COMPLETION}
+        and _beside(projector, model)
+        and projector.facts.embedding in {None, model.facts.embedding}
+        and (made_for is None or model.facts.architecture.startswith(made_for))
+    )
 
 
-def _kinship(part: Gguf, model: Gguf, models: Sequence[Gguf]) -> int | None:
-    """How many telling words they share; None where they are strangers."""
-    shared = len(words(part) & words(model))
-    neighbours = [one for one in models if _beside(part, one)]
+def _kinship(projector: Gguf, model: Gguf, models: Sequence[Gguf]) -> int | None:
+    """How many telling words they share; None where it could be several families' and no name says whose."""
+    shared = len(words(projector) & words(model))
+    neighbours = [one for one in models if _could_take(projector, one)]
     one_family = (
         len({(one.facts.architecture, one.facts.embedding, one.facts.blocks) for one in neighbours}) == 1
     )

@@ -155,10 +155,8 @@ class Sizer:
         if size <= room.free and host > self.box.host:
             there = format_size(self.box.host)
             return f"needs {format_size(host)} of the host's memory, which has {there} to give"
-        return (
-            f"needs {format_size(size)} of a card with a context of {context}; "
-            f"the roomiest has {format_size(room.free)} to give"
-        )
+        there = " + ".join(format_size(one.free) for one in self.box.rooms)
+        return f"needs {format_size(size)} with a context of {context}; there is {there}"
 
     # --- experts on the host ----------------------------------------------------------------------
 

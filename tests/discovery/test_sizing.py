@@ -93,7 +93,7 @@ def test_one_of_two_cards_where_that_is_enough():
 
 def test_a_model_is_not_spread_over_unequal_cards():
     found = sized(box((BIG, 23 * GIB), (SMALL, 11 * GIB)), linear(30 * GIB, 64 * 1024))
-    assert found == "needs 30.1 GiB of a card with a context of 1024; the roomiest has 23.0 GiB to give"
+    assert found == "needs 30.1 GiB with a context of 1024; there is 23.0 GiB + 11.0 GiB"
 
 
 def test_the_roomier_of_two_unequal_cards_counts():

@@ -83,12 +83,27 @@ def test_a_model_for_two_cards_is_told_so_and_one_for_one_is_not(box):
     assert presets["llama31-8b"].cards.count == 1
 
 
+def test_a_projector_goes_to_its_model_and_is_counted(box):
+    write_shape("gemma3-4b", box.models / "gemma-3-4b-it-Q4_K_M.gguf")
+    write_shape("gemma3-4b-projector", box.models / "mmproj-F16.gguf")
+    write_shape("nomic-embed", box.models / "nomic-embed-text-v1.5.gguf")
+    _, presets = box.init()
+    assert {name: (spec.mmproj or "").rpartition("/")[2] for name, spec in presets.items()} == {
+        "gemma-3-4b-it-q4_k_m": "mmproj-F16.gguf",
+        "nomic-embed-text-v1.5": "",
+    }
+    embed = presets["nomic-embed-text-v1.5"]
+    assert (embed.task, embed.context, embed.llama.ubatch) == (Task.EMBEDDING, 2048, 2048)
+    parts = ModelFootprints().footprint(presets["gemma-3-4b-it-q4_k_m"], 1, _CARD).parts
+    assert any(part.name == "projector" and part.size for part in parts)
+
+
 def test_a_model_that_fits_nowhere_is_told_with_numbers(box):
     write_shape("llama33-70b", box.models / "llama33-70b.gguf")
     report, presets = box.init()
     assert presets == {}
     (skipped,) = report.skipped
-    assert "of a card with a context of 1024; the roomiest has 23.5 GiB to give" in skipped.reason
+    assert " with a context of 1024; there is 23.5 GiB" in skipped.reason
 
 
 def test_its_own_layer_for_drafting_is_used_where_llama_cpp_can(box):
