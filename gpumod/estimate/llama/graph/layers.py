@@ -62,9 +62,10 @@ def decoder(source: Source, chosen: Sequence[int] | None = None) -> None:
     """
     graph, model = source.graph, source.model
     indices = range(len(model.trunk)) if chosen is None else chosen
+    own = _own_rows(source)
     value = _embeddings(source)
     whole = value.of or value
-    extra = _per_layer_inputs(source, value)
+    extra = _per_layer_inputs(source, own, value)
     for index in indices:
         last = index == indices[-1]
         value = block(source, index, value, pick=last and not _picks_late(source))
@@ -236,19 +237,29 @@ def _expanded(source: Source, layer: int, middle: Node, value: Node) -> Node:
     return like("add", plain, _normed(source, layer, "post_ffw_norm_2", routed))
 
 
-def _per_layer_inputs(source: Source, value: Node) -> Node | None:
-    """Embeddings of each token for each layer, which stay until the last layer (gemma4, gemma3n)."""
+def _own_rows(source: Source) -> Node | None:
+    """Each token's embeddings for the layers one by one (gemma4)."""
+    table = source.weight("per_layer_token_embd.weight", source.home(-1))
+    if table is None or source.model.architecture != "gemma4":
+        return None
+    found = rows(table, source.input(source.batch.tokens, kind=I32))
+    if mixes_inputs(source.setting):
+        source.graph.expand(found)
+    return found
+
+
+def _per_layer_inputs(source: Source, own: Node | None, value: Node) -> Node | None:
+    """The same with what the layers' input adds; it stays until the last layer."""
     host = source.home(-1)
-    table = source.weight("per_layer_token_embd.weight", host)
     project = source.weight("per_layer_model_proj.weight", host)
-    if table is None or project is None or source.model.architecture != "gemma4":
+    if own is None or project is None:
         return None
     count, tokens = len(source.model.trunk), source.batch.tokens
-    width = table.ne[0] // count
-    own = like("scale", reshape(rows(table, source.input(tokens, kind=I32)), width, count, tokens))
+    width = own.ne[0] // count
     made = reshape(like("scale", matmul(project, value)), width, count, tokens)
     made = norm(made, source.weight("per_layer_proj_norm.weight", host))
-    return cont(permute(like("scale", like("add", made, own)), 0, 2, 1, 3))
+    added = like("add", made, like("scale", reshape(own, width, count, tokens)))
+    return cont(permute(like("scale", added), 0, 2, 1, 3))
 
 
 def _extended(source: Source, layer: int, value: Node, extra: Node | None) -> Node:
