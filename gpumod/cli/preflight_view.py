@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, Text, line
 from gpumod.cli.outcome import short_cards
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from gpumod.core.footprint import Footprint, KvPool, Part
     from gpumod.core.preflight import FittedContext, OracleAnswer, OracleDevice, ServicePreflight
+
+_BETWEEN: Final = " and "
 
 
 def preflight_blocks(services: Sequence[ServicePreflight]) -> list[Block]:
@@ -129,7 +131,7 @@ def _advice(service: ServicePreflight) -> Iterator[Block]:
     rows = tuple(
         Row(
             (
-                Cell(f"    {short_cards(one.line)}", "good"),
+                Cell(f"    {short_cards(_BETWEEN.join(one.line.splitlines()))}", "good"),
                 Cell(" + ".join(map(format_size, one.cards))),
                 Cell(short_cards(one.detail)),
             )

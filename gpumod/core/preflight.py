@@ -17,7 +17,7 @@ class Advice:
     Args:
         key: the preset's key, dotted.
         value: what to write, as YAML.
-        line: both, as they stand in the file.
+        line: both, as they stand in the file; several lines where another key has to change with it.
         detail: what it costs, in words.
         cards: bytes that the service would then need on each card, in placement order.
         host: bytes of host memory that it would then keep.

@@ -61,7 +61,7 @@ class Formula:
         weights = self.layer * self.layers // count
         room = spec.vllm.kv_cache_memory or max(0, budget - weights)
         size = weights + room if spec.vllm.kv_cache_memory else budget
-        tokens = room * count // (128 * KIB)
+        tokens = room * count // ((64 if spec.vllm.kv_cache_dtype else 128) * KIB)
         pool = KvPool(tokens, 1.0, tokens)
         return Footprint((size,) * count, Source.ESTIMATED, pool=pool, formula=(size,) * count)
 
@@ -189,17 +189,46 @@ def test_vllm_takes_the_largest_share_that_there_is_room_for() -> None:
     assert "tokens" in first.detail
 
 
-def test_vllm_is_not_advised_a_share_whose_cache_holds_no_whole_request() -> None:
+def test_vllm_with_too_little_room_for_the_context_takes_less_of_the_card_and_a_shorter_context() -> None:
     asked = spec(engine=EngineKind.VLLM, context=131072)
-    found = Advisor(Formula(), rooms(18 * GIB)).advice(asked)
-    assert "vllm.gpu_memory_utilization" not in [one.key for one in found]
+    formula = Formula()
+    (first, *_) = Advisor(formula, rooms(18 * GIB)).advice(asked)
+    share, context = first.line.splitlines()
+    assert share == "vllm: {gpu_memory_utilization: 0.75}"
+    tokens = int(context.removeprefix("context: "))
+    followed = replace(asked, context=tokens, vllm=VllmOptions(0.75))
+    pool = formula(followed, 1, CARD).pool
+    assert pool is not None
+    assert tokens <= pool.largest_context < tokens + 256
 
 
-def test_vllm_with_room_to_spare_and_too_small_a_cache_takes_more_of_the_card() -> None:
+def test_a_share_of_the_card_that_does_not_fit_is_why_no_context_does() -> None:
+    fitted = Advisor(Formula(), rooms(18 * GIB)).largest_context(spec(engine=EngineKind.VLLM))
+    assert fitted.context is None
+    assert "share of the card" in fitted.reason
+
+
+def test_vllm_with_room_to_spare_takes_no_more_of_the_card_than_its_context_needs() -> None:
     asked = spec(engine=EngineKind.VLLM, vllm=VllmOptions(gpu_memory_utilization=0.45), context=65536)
-    found = {one.key: one for one in Advisor(Formula(), rooms(24 * GIB)).advice(asked)}
-    assert float(found["vllm.gpu_memory_utilization"].value) > 0.45
+    formula = Formula()
+    found = {one.key: one for one in Advisor(formula, rooms(24 * GIB)).advice(asked)}
+    # 10 GiB of weights and 8 GiB of cache, of 24.
+    assert found["vllm.gpu_memory_utilization"].value == "0.75"
     assert found["context"].value == str(int(0.8 * GIB / (128 * KIB)) // 256 * 256)
+
+
+def test_vllm_is_never_advised_almost_the_whole_card() -> None:
+    asked = spec(engine=EngineKind.VLLM, vllm=VllmOptions(gpu_memory_utilization=0.9), context=107000)
+    found = {one.key: one for one in Advisor(Formula(), rooms(24 * GIB)).advice(asked)}
+    # It would need 0.97.
+    assert "vllm.gpu_memory_utilization" not in found
+
+
+@pytest.mark.parametrize(("card", "dtype"), [(CARD, "fp8"), (OTHER, "fp8_e5m2")])
+def test_vllm_is_advised_the_eight_bit_cache_that_its_card_computes_with(card: CardModel, dtype: str) -> None:
+    asked = spec(engine=EngineKind.VLLM, vllm=VllmOptions(gpu_memory_utilization=0.72), context=73728)
+    found = {one.key: one for one in Advisor(Formula(), rooms(18 * GIB, model=card)).advice(asked)}
+    assert found["vllm.kv_cache_dtype"].value == dtype
 
 
 def test_a_cache_of_a_given_size_is_made_smaller() -> None:

@@ -7,17 +7,18 @@ card or the utilisation grow.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gpumod.core.cards import HOST_CARD_NAME, CardModel
+from gpumod.core.cards import CardModel
 from gpumod.core.footprint import Footprint
 from gpumod.core.names import CardId
 from gpumod.core.preflight import Advice, FittedContext
-from gpumod.core.spec import CardRequest, EngineKind, KvCache, ServiceSpec
-from gpumod.core.units import MIB
+from gpumod.core.spec import CardRequest, EngineKind, ServiceSpec
+from gpumod.estimate.advice.common import LONGEST_CONTEXT, fewer, largest, suggest
+from gpumod.estimate.advice.llama import for_llama
+from gpumod.estimate.advice.vllm import for_vllm
 from gpumod.planner.spreading import divide
 
 Predict = Callable[[ServiceSpec, int, CardModel], Footprint]
@@ -30,15 +31,6 @@ CONTEXT_STEP: Final = 256
 """llama.cpp pads a context to that (src/llama-context.cpp, GGML_PAD of n_ctx); nothing is gained between."""
 SMALLEST_CONTEXT: Final = 1024
 """With less, a chat model is of no use."""
-LONGEST_CONTEXT: Final = 1 << 20
-"""Where a model does not say what it was trained for."""
-MOST_LAYERS: Final = 256
-_UTILISATION_STEPS: Final = 100
-_POOL_STEP: Final = 64 * MIB
-_KV_TYPES: Final = (("q8_0", 2.25, "little"), ("q4_0", 3.5, "noticeably"))
-_KV_BITS: Final = {"f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q5_1": 6.0, "q5_0": 5.5, "q4_1": 5.0,
-                   "q4_0": 4.5, "iq4_nl": 4.5}  # fmt: skip
-"""Bits per value, from the sizes of ggml's blocks (ggml-common.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +86,9 @@ class Advisor:
         def at(context: int) -> Footprint | None:
             return self.fits(replace(spec, context=context))
 
-        found = _largest(limit, smallest, CONTEXT_STEP, at)
+        found = largest(limit, smallest, CONTEXT_STEP, at)
         if found is None:
-            return FittedContext(None, reason=f"not even a context of {smallest} tokens fits")
+            return FittedContext(None, reason=self._no_context(spec, smallest))
         context, footprint = found
         if footprint.formula is None:
             return FittedContext(None, reason="how its memory follows from its context is not known")
@@ -107,6 +99,11 @@ class Advisor:
         else:
             reason = "nothing longer was tried: what the model was trained for is not known"
         return FittedContext(context, f"context: {context}", footprint.cards, reason)
+
+    def _no_context(self, spec: ServiceSpec, smallest: int) -> str:
+        if spec.engine is EngineKind.VLLM and self.has_room(replace(spec, context=smallest)) is None:
+            return "vLLM's share of the card is more than there is, whatever the context"
+        return f"not even a context of {smallest} tokens fits"
 
     def _by_formula(self, spec: ServiceSpec) -> bool:
         """Whether a change of its settings changes what is predicted, as it does not from files' sizes."""
@@ -129,7 +126,8 @@ class Advisor:
             if placed is not None:
                 yield placed, model
 
-    def _has_room(self, spec: ServiceSpec) -> Footprint | None:
+    def has_room(self, spec: ServiceSpec) -> Footprint | None:
+        """The footprint on cards that have room for it, whether it would serve there or not."""
         return next((footprint for footprint, _ in self._roomy(spec)), None)
 
     def _serves(self, spec: ServiceSpec, footprint: Footprint, model: CardModel) -> bool:
@@ -163,7 +161,7 @@ class Advisor:
                 if footprint is not None:
                     line = f"cards: [{room.card}]"
                     detail = f"{room.model.name} {room.card} has room"
-                    yield _advice("cards", f"[{room.card}]", detail, footprint, 0.0, line)
+                    yield suggest("cards", f"[{room.card}]", detail, footprint, 0.0, line)
                     break
         now = len(spec.cards.exact) or spec.cards.count
         for count in range(now + 1, len(self.rooms) + 1):
@@ -171,7 +169,7 @@ class Advisor:
             footprint = self.fits(wider)
             if footprint is not None:
                 detail = f"on {count} cards of one model; nothing is lost but their room"
-                yield _advice("cards", str(count), detail, footprint, 0.5 + count / 100)
+                yield suggest("cards", str(count), detail, footprint, 0.5 + count / 100)
                 break
 
     def _declared(self, spec: ServiceSpec) -> Iterator[Advice]:
@@ -180,14 +178,13 @@ class Advisor:
         footprint = self.fits(replace(spec, vram=None))
         if footprint is not None:
             detail = f"what is {footprint.source} is less than what is declared"
-            yield _advice("vram", "auto", detail, footprint, 0.25)
+            yield suggest("vram", "auto", detail, footprint, 0.25)
 
     def _sizes(self, spec: ServiceSpec) -> Iterator[Advice]:
         if spec.engine is EngineKind.VLLM:
-            yield from self._utilisation(spec)
+            yield from for_vllm(self, spec)
         elif spec.engine is EngineKind.LLAMA_CPP:
-            yield from self._kv_types(spec)
-            yield from self._host_layers(spec)
+            yield from for_llama(self, spec)
         else:
             return
         yield from self._context(spec)
@@ -201,8 +198,8 @@ class Advisor:
         footprint = self.fits(replace(spec, context=found.context))
         if footprint is not None:
             lost = 1 - found.context / before
-            detail = f"{before - found.context} tokens of context fewer ({lost:.0%})"
-            yield _advice("context", str(found.context), detail, footprint, 2 + 2 * lost)
+            detail = fewer(before, found.context)
+            yield suggest("context", str(found.context), detail, footprint, 2 + 2 * lost)
 
     def _slots(self, spec: ServiceSpec) -> Iterator[Advice]:
         before = spec.slots or 1
@@ -210,124 +207,8 @@ class Advisor:
         def at(slots: int) -> Footprint | None:
             return self.fits(replace(spec, slots=slots))
 
-        found = _largest(before - 1, 1, 1, at) if before > 1 else None
+        found = largest(before - 1, 1, 1, at) if before > 1 else None
         if found is not None:
             slots, footprint = found
             detail = f"{slots} requests at once instead of {before}"
-            yield _advice("slots", str(slots), detail, footprint, 2 + (before - slots) / before)
-
-    def _kv_types(self, spec: ServiceSpec) -> Iterator[Advice]:
-        now = spec.kv_cache or KvCache()
-        if spec.llama.flash_attention is False:
-            # A quantised value cache needs flash attention.
-            return
-        for kv_type, loss, how in _KV_TYPES:
-            bits = _KV_BITS[kv_type]
-            kv = KvCache(
-                *(kv_type if _KV_BITS.get(old, 0.0) > bits else old for old in (now.k.lower(), now.v.lower()))
-            )
-            footprint = self.fits(replace(spec, kv_cache=kv)) if kv != now else None
-            if footprint is not None:
-                value = f"{{k: {kv.k}, v: {kv.v}}}"
-                yield _advice("kv_cache", value, f"the cache loses {how} in precision", footprint, loss)
-                return
-
-    def _host_layers(self, spec: ServiceSpec) -> Iterator[Advice]:
-        """Experts on the host cost less speed than whole layers there."""
-
-        def experts(layers: int) -> Footprint | None:
-            return self.fits(replace(spec, llama=replace(spec.llama, cpu_moe_layers=MOST_LAYERS - layers)))
-
-        def whole(layers: int) -> Footprint | None:
-            return self.fits(replace(spec, llama=replace(spec.llama, gpu_layers=layers)))
-
-        if all(room.model.name == HOST_CARD_NAME for room in self.rooms):
-            return
-        before = spec.llama.cpu_moe_layers or 0
-        found = _largest(MOST_LAYERS - before - 1, 0, 1, experts)
-        if found is not None:
-            layers = MOST_LAYERS - found[0]
-            detail = f"the experts of {layers} layers on the host; slower"
-            yield _advice("llama.cpu_moe_layers", str(layers), detail, found[1], 4 + layers / MOST_LAYERS)
-        most = MOST_LAYERS if spec.llama.gpu_layers is None else spec.llama.gpu_layers
-        found = _largest(most - 1, 1, 1, whole)
-        if found is not None:
-            detail = f"{found[0]} layers on the card, the others on the host; much slower"
-            loss = 5 + (most - found[0]) / MOST_LAYERS
-            yield _advice("llama.gpu_layers", str(found[0]), detail, found[1], loss)
-
-    def _utilisation(self, spec: ServiceSpec) -> Iterator[Advice]:
-        """Another share of the card: less, or more where the pool is too small for a request."""
-        pool = spec.vllm.kv_cache_memory
-
-        def share(steps: int) -> Footprint | None:
-            return self._has_room(_with_share(spec, steps))
-
-        def size(pool: int) -> Footprint | None:
-            return self._has_room(_with_pool(spec, pool))
-
-        # With a smaller share the pool may no longer hold one request of the whole length: the largest
-        # share that the cards have room for is the only one to ask about.
-        found = _largest(_UTILISATION_STEPS - 2, 1, 1, share)
-        footprint = self.fits(_with_share(spec, found[0])) if found is not None else None
-        if found is not None and footprint is not None:
-            value = f"{found[0] / _UTILISATION_STEPS:.2f}"
-            detail = f"vLLM takes {value} of each card{_pool_words(footprint)}"
-            yield _advice("vllm.gpu_memory_utilization", value, detail, footprint, 1.0)
-        if pool:
-            found = _largest(pool - _POOL_STEP, _POOL_STEP, _POOL_STEP, size)
-            footprint = self.fits(_with_pool(spec, found[0])) if found is not None else None
-            if found is not None and footprint is not None:
-                value = f"{found[0] // MIB}MiB"
-                detail = f"a smaller KV cache{_pool_words(footprint)}"
-                yield _advice("vllm.kv_cache_memory", value, detail, footprint, 1 + (pool - found[0]) / pool)
-
-
-def _with_share(spec: ServiceSpec, steps: int) -> ServiceSpec:
-    part = steps / _UTILISATION_STEPS
-    return replace(spec, vllm=replace(spec.vllm, gpu_memory_utilization=part))
-
-
-def _with_pool(spec: ServiceSpec, pool: int) -> ServiceSpec:
-    return replace(spec, vllm=replace(spec.vllm, kv_cache_memory=pool))
-
-
-def _largest(
-    most: int, least: int, step: int, at: Callable[[int], Footprint | None]
-) -> tuple[int, Footprint] | None:
-    """The largest number of steps from `most` down to `least` that fits, by bisection.
-
-    Asks at most 2 + log2((most - least) / step) times.
-    """
-    if most < least:
-        return None
-    top = at(most)
-    if top is not None:
-        return most, top
-    bottom = at(least)
-    if bottom is None:
-        return None
-    low, high, best = 0, math.ceil((most - least) / step), bottom
-    while high - low > 1:
-        middle = (low + high) // 2
-        footprint = at(least + middle * step)
-        if footprint is None:
-            high = middle
-        else:
-            low, best = middle, footprint
-    return least + low * step, best
-
-
-def _advice(key: str, value: str, detail: str, footprint: Footprint, loss: float, line: str = "") -> Advice:
-    return Advice(key, value, line or _line(key, value), detail, footprint.cards, footprint.resident, loss)
-
-
-def _line(key: str, value: str) -> str:
-    """A dotted key as it stands in a preset, in one line."""
-    outer, _, inner = key.partition(".")
-    return f"{outer}: {{{inner}: {value}}}" if inner else f"{outer}: {value}"
-
-
-def _pool_words(footprint: Footprint) -> str:
-    pool = footprint.pool
-    return f": a cache of {pool.tokens} tokens, {pool.concurrency:.1f} requests at once" if pool else ""
+            yield suggest("slots", str(slots), detail, footprint, 2 + (before - slots) / before)
