@@ -9,7 +9,7 @@ from gpumod.core.facts import Facts, RunningService
 from gpumod.core.names import ServiceId
 from gpumod.core.plan import Holder, Refusal, RefusalCode, StartOrder
 from gpumod.core.units import format_size
-from gpumod.planner.budget import charge_on_host, host_ledger, resident_on_host
+from gpumod.planner.budget import host_ledger, resident_on_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,9 @@ def _short(orders: Sequence[StartOrder], pool: int) -> tuple[tuple[StartOrder, i
 
 
 def _passing(running: RunningService) -> int:
-    """What of a loading service's charge is over when it is ready."""
+    """What of a loading service's charge is over when it is ready, whether it has been taken yet or not."""
     footprint = running.record.footprint
-    resident = resident_on_host(footprint, running.record.cards) if footprint else 0
-    charge = charge_on_host(running)
-    return charge.unrealised - max(0, resident - charge.observed)
+    return footprint.loading if footprint else 0
 
 
 def _waves(orders: Sequence[StartOrder], pool: int, busy: int) -> tuple[tuple[ServiceId, ...], ...]:
