@@ -1,5 +1,6 @@
 """A preflight on a simulated box: parts, landmines, advice and second opinions, and nothing is changed."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,11 @@ from gpumod.core.landmine import Landmine
 from gpumod.core.names import CardId
 from gpumod.core.plan import Plan, RefusalCode, Refused
 from gpumod.core.preflight import OracleAnswer, OracleDevice
-from gpumod.core.spec import EngineKind
+from gpumod.core.spec import CardRequest, EngineKind, KvCache
 from gpumod.core.units import GIB, KIB, MIB
+from gpumod.estimate import ModelFootprints
 from gpumod.testing.box import DeclaredFootprints, mode, service
+from gpumod.testing.shapes import write_shape
 
 
 class Formula(DeclaredFootprints):
@@ -155,3 +158,48 @@ async def test_the_oracle_is_not_asked_on_a_card_that_is_almost_full(make):
     (small,) = (await box.supervisor.preflight("small", oracle=True)).services
     assert oracle.asked == []
     assert "are free" in small.oracle.trouble
+
+
+# --- with the real formulas -------------------------------------------------------------------
+
+
+async def test_the_largest_context_of_a_real_model_starts_and_one_step_more_does_not(make_box, tmp_path):
+    model = str(write_shape("qwen3-4b", tmp_path / "model.gguf"))
+
+    async def look(context, *, fit_context=False):
+        spec = replace(llama("a", context), model=model, slots=4)
+        box = await make_box(mode("m", spec), cards=1, card_size=8 * GIB, predicts=ModelFootprints)
+        box.probe.add_file(model, 1)
+        return await box.supervisor.preflight("m", fit_context=fit_context)
+
+    found = await look(40960, fit_context=True)
+    assert isinstance(found.outcome, Refused)
+    (service,) = found.services
+    assert {"weights", "KV cache", "compute buffer", "CUDA context"} <= {
+        part.name for part in service.footprint.parts
+    }
+    context = service.fitted.context
+    assert {one.key: one.value for one in service.advice}["context"] == str(context)
+    assert isinstance((await look(context)).outcome, Plan)
+    assert isinstance((await look(context + 256)).outcome, Refused)
+
+
+async def test_advice_for_a_real_model_starts_when_it_is_followed(make_box, tmp_path):
+    model = str(write_shape("qwen3-4b", tmp_path / "model.gguf"))
+
+    async def look(spec):
+        box = await make_box(mode("m", spec), cards=2, card_size=5 * GIB, predicts=ModelFootprints)
+        box.probe.add_file(model, 1)
+        return await box.supervisor.preflight("m")
+
+    asked = replace(llama("a", 16384), model=model, slots=2)
+    (service,) = (await look(asked)).services
+    found = {one.key: one.value for one in service.advice}
+    assert {"cards", "context", "slots", "kv_cache"} <= found.keys()
+    for followed in (
+        replace(asked, cards=CardRequest(int(found["cards"]))),
+        replace(asked, context=int(found["context"])),
+        replace(asked, slots=int(found["slots"])),
+        replace(asked, kv_cache=KvCache(*re.findall(r": (\w+)", found["kv_cache"]))),
+    ):
+        assert isinstance((await look(followed)).outcome, Plan), followed
