@@ -205,7 +205,7 @@ def row_split(launch: Launch) -> Found | None:
     known = _build_number(launch.build.version) if launch.build else None
     if known is not None and known >= _NO_ROW_SPLIT:
         return Found(f"split: build {known} cannot split by rows on CUDA cards", fatal=True)
-    return Found("split: builds of this year cannot split by rows on CUDA cards")
+    return Found("split: recent builds cannot split by rows on CUDA cards")
 
 
 @trap(
