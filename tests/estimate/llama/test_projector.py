@@ -73,7 +73,4 @@ def test_a_language_model_is_no_projector():
 
 
 def test_absurd_dimensions_are_left_out():
-    assert (
-        patches_of(tower(patch_size=0, image_size=-1)) == ((64 * 2) ** 2, 1792)
-        or patches_of(tower(patch_size=0, image_size=-1))[0] > 0
-    )
+    assert patches_of(tower(patch_size=0, image_size=-1)) == (128 * 128, 128 * 14)
