@@ -39,6 +39,18 @@ script = json.loads(pathlib.Path(words[2], "script.json").read_text())
 after = lambda flag: words[words.index(flag) + 1]
 main(json.dumps(script | {{"port": int(after("--port")), "name": after("--served-model-name")}}))
 """
+_CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "vocab_size": 320,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "bfloat16",
+}
+"""Of a model small enough not to matter beside what a script says that the engine takes."""
 _ODD_DAEMON = Path(__file__).with_name("odd_daemon.py")
 _CTL_BOUND = 60
 
@@ -94,8 +106,8 @@ class CardsBox(RealBox):
         script.card_mib = int(gib * 1024)
         model = self.root / f"model-{name}"
         model.mkdir()
-        (model / "config.json").write_text("{}")
-        (model / "model.safetensors").write_bytes(b"")
+        (model / "config.json").write_text(json.dumps(_CONFIG))
+        (model / "model.safetensors").write_bytes(len(b"{}").to_bytes(8, "little") + b"{}")
         (model / "script.json").write_text(json.dumps(asdict(script)))
         document = {
             "id": name,
