@@ -21,7 +21,7 @@ from gpumod.estimate.llama.setting import LlamaSetting
 
 CUDA: Final = Backend(gpu=True, alignment=128)
 HOST_MEMORY: Final = Backend(gpu=False, alignment=32)
-_SEEN_ENOUGH: Final = 3
+_SEEN_ENOUGH: Final = 2
 """A layer after another of the same kinds as so often before finds and leaves the same gaps."""
 
 
@@ -94,7 +94,8 @@ def has_pipeline(model: LlamaModel, setting: LlamaSetting, placement: Placement)
 
 def representative_layers(model: LlamaModel, placement: Placement) -> tuple[int, ...]:
     """The layers whose graph is as demanding as that of all of them: the last, and some of each kind."""
-    weights = _weights_by_layer(model)
+    # A weight's type matters only where it is copied to a card.
+    weights = _weights_by_layer(model, typed=not placement.whole)
     moved = {name for name, _ in placement.moved}
     kinds: dict[Hashable, int] = {}
     seen: Counter[tuple[int, int]] = Counter()
@@ -114,12 +115,12 @@ def representative_layers(model: LlamaModel, placement: Placement) -> tuple[int,
 _Weight = tuple[str, tuple[int, ...], int]
 
 
-def _weights_by_layer(model: LlamaModel) -> dict[int, tuple[_Weight, ...]]:
-    """Each layer's weights: name, shape and type."""
+def _weights_by_layer(model: LlamaModel, *, typed: bool) -> dict[int, tuple[_Weight, ...]]:
+    """Each layer's weights: name, shape, and where it is asked for the type."""
     found: dict[int, list[_Weight]] = {}
     for tensor in model.header.tensors:
         head, _, rest = tensor.name.partition(".")
         number, _, name = rest.partition(".")
         if head == "blk" and number.isascii() and number.isdigit():
-            found.setdefault(int(number), []).append((name, tensor.shape, tensor.type))
+            found.setdefault(int(number), []).append((name, tensor.shape, tensor.type if typed else 0))
     return {layer: tuple(own) for layer, own in found.items()}

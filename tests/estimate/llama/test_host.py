@@ -10,8 +10,15 @@ from tests.estimate.llama.headers import model, setting
 MIB = 1 << 20
 MATRICES = [("output.weight", "f16", (4096, 1000)), ("token_embd.weight", "f16", (4096, 2000))]
 PLAIN = model(tensors=MATRICES)
-DELTA = model("qwen35", full_attention_interval=4, ssm__conv_kernel=4, ssm__inner_size=4096, ssm__state_size=128,
-              ssm__group_count=16, ssm__time_step_rank=32)  # fmt: skip
+DELTA = model(
+    "qwen35",
+    full_attention_interval=4,
+    ssm__conv_kernel=4,
+    ssm__inner_size=4096,
+    ssm__state_size=128,
+    ssm__group_count=16,
+    ssm__time_step_rank=32,
+)
 
 
 def by_name(of, launch):
