@@ -195,7 +195,7 @@ def _note(basis: Basis, carried: int) -> str:
 
 def _seen_before(found: Footprint, own: Basis, outlook: Outlook, host: int) -> Footprint:
     """With what launches of the very same configuration took."""
-    peak = _added(outlook.prediction.cards, own.excess)
+    peak = _added(outlook.prediction.cards, own.seen)
     doubt = drifted(found.formula, peak) if found.formula is not None else ""
     warnings = (*found.warnings, doubt) if doubt else found.warnings
     return replace(found, learned_peak=peak, resident=max(found.resident, host), warnings=warnings)

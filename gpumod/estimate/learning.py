@@ -26,6 +26,8 @@ _CARRIED_SHARE: Final = 0.01
 its compute buffers are not quite."""
 _KEPT: Final = 60
 """Measurements of one configuration that are looked at, the newest: an odd one is forgotten in the end."""
+_SETTINGS: Final = 12
+"""Settings of one family that are looked at: each costs a formula."""
 _STARTS: Final = 9
 """Launches on a model of card that are looked at: enough to outvote an odd one, few to follow a change."""
 _WHOLE: Final = 0.9
@@ -48,14 +50,18 @@ class Seen:
 
     @property
     def excess(self) -> tuple[int, ...]:
-        """Bytes on each card that the formulas do not know of; below zero where they say too much.
+        """Bytes seen on each card beyond the formulas; below zero where these say too much."""
+        formula = cards_at(self.prediction, self.measurement.split)
+        return tuple(used - size for used, size in zip(self.measurement.used, formula, strict=True))
+
+    @property
+    def expected(self) -> tuple[int, ...]:
+        """The same, once it has worked for a while.
 
         Before the first request, what comes with requests is not there yet and is not missed. One short
         request, which warms a launch up, does not take all of that yet.
         """
-        formula = cards_at(self.prediction, self.measurement.split)
-        pairs = zip(self.measurement.used, formula, self._to_come, strict=True)
-        return tuple(used - size + later for used, size, later in pairs)
+        return tuple(map(sum, zip(self.excess, self._to_come, strict=True)))
 
     @property
     def _to_come(self) -> tuple[int, ...]:
@@ -78,12 +84,14 @@ class Basis:
     """The launches that a charge is learned from.
 
     Args:
-        excess: bytes on each card beyond the formula, the most of these launches.
+        excess: bytes on each card beyond the formula that a launch of this kind may take.
+        seen: bytes on each card beyond the formula that one of them was seen to take.
         newest: the last one of them.
         distance: bytes that the formula says this setting differs by; 0 for the same one.
     """
 
     excess: tuple[int, ...]
+    seen: tuple[int, ...]
     newest: Measurement
     distance: int = 0
 
@@ -123,11 +131,12 @@ def basis_of(launches: Sequence[Seen], prediction: Prediction) -> Basis | None:
     whole = [one for one in launches if one.whole]
     if not whole:
         return None
-    excess = tuple(map(max, zip(*(one.excess for one in whole), strict=True)))
+    excess = tuple(map(max, zip(*(one.expected for one in whole), strict=True)))
+    seen = tuple(map(max, zip(*(one.excess for one in whole), strict=True)))
     newest = max((one.measurement for one in whole), key=lambda one: one.at)
     formula = cards_at(whole[0].prediction, prediction.split)
     distance = sum(abs(new - then) for new, then in zip(prediction.cards, formula, strict=True))
-    return Basis(excess, newest, distance)
+    return Basis(excess, seen, newest, distance)
 
 
 def nearest(bases: Iterable[Basis]) -> Basis | None:
@@ -149,8 +158,9 @@ class Learned:
         name, family = measurement.fingerprint, measurement.family
         alike = (*self._launches.get(name, ()), measurement)
         self._launches[name] = tuple(sorted(alike, key=lambda one: one.at))[-_KEPT:]
-        if family and name not in self._families.get(family, ()):
-            self._families[family] = (*self._families.get(family, ()), name)
+        if family:
+            others = (one for one in self._families.get(family, ()) if one != name)
+            self._families[family] = (*others, name)
         if measurement.stage == Stage.READY and measurement.spec is not None:
             kind = (measurement.card_name, measurement.spec.engine)
             starts = (*self._starts.get(kind, ()), measurement)
@@ -169,8 +179,8 @@ class Learned:
         return tuple(one for one in known if one.driver == driver) or known
 
     def relatives(self, family: str) -> tuple[tuple[Measurement, ...], ...]:
-        """Launches of other settings of the same files, build and cards, by setting."""
-        return tuple(self.of(name) for name in self._families.get(family, ()))
+        """Launches of the last settings of the same files, build and cards, by setting."""
+        return tuple(self.of(name) for name in self._families.get(family, ())[-_SETTINGS:])
 
     def starts(self, card_name: str, engine: EngineKind) -> tuple[Measurement, ...]:
         """The latest launches of an engine on a model of card, before their first request; newest first."""

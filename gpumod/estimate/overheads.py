@@ -9,7 +9,7 @@ from typing import Final
 
 from gpumod.core.cards import CardModel
 from gpumod.core.spec import EngineKind
-from gpumod.core.units import GIB
+from gpumod.core.units import GIB, MIB
 from gpumod.estimate.formulas import USUAL, Overheads
 from gpumod.estimate.learning import Seen
 from gpumod.estimate.llama import overhead as llama
@@ -18,6 +18,8 @@ from gpumod.estimate.vllm.predict import OUTSIDE
 
 CONTEXT_PARTS: Final = {EngineKind.LLAMA_CPP: "CUDA context", EngineKind.VLLM: OUTSIDE}
 """By engine, the part that stands for the context of a process on a card."""
+_STEP: Final = 2 * MIB
+"""The driver gives memory in pieces of this size."""
 _LARGEST: Final = 4 * GIB
 """No context is larger: more is another process, or a wrong formula."""
 
@@ -36,9 +38,9 @@ def context_seen(launches: Iterable[Seen], part: str) -> int | None:
     for one in launches:
         assumed = one.prediction.part(part)
         if assumed is not None and one.whole:
-            context = max(map(sum, zip(one.excess, assumed.cards, strict=True)))
+            context = max(map(sum, zip(one.expected, assumed.cards, strict=True)))
             found += [context] if 0 < context <= _LARGEST else []
-    return median_low(found) if found else None
+    return -(-median_low(found) // _STEP) * _STEP if found else None
 
 
 def overheads_of(launches: Sequence[Seen], engine: EngineKind, card: CardModel) -> Overheads:

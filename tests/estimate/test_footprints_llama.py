@@ -119,8 +119,9 @@ def test_the_context_of_one_launch_is_taken_for_other_models_on_such_cards(dense
     learn(store, llama(dense), first.cards[0] - pools + 90 * MIB, stage="ready")
     found = store.footprint(unseen, 1, CARD, BUILD)
     context = part(formula(unseen), "CUDA context").cards[0]
-    assert part(found, "CUDA context").cards == (context + 90 * MIB,)
-    assert found.formula == (formula(unseen).cards[0] + 90 * MIB,)
+    more = part(found, "CUDA context").cards[0] - context
+    assert 90 * MIB <= more <= 92 * MIB
+    assert found.formula == (formula(unseen).cards[0] + more,)
 
 
 def test_on_the_host_card_there_is_no_cuda(dense):

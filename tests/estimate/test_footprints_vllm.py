@@ -190,7 +190,7 @@ def test_the_context_of_any_launch_is_taken_for_every_model(model, another):
     launched(store, pooled(model), 200 * MIB, stage="ready")
     found = store.footprint(unseen, 1, CARD, BUILD)
     assert found.source is Source.ESTIMATED
-    assert context(found) == assumed + 200 * MIB
+    assert assumed + 200 * MIB <= context(found) <= assumed + 202 * MIB
     elsewhere = store.footprint(unseen, 1, replace(CARD, name="NVIDIA A100"), BUILD)
     assert context(elsewhere) < assumed + 200 * MIB
 
@@ -199,7 +199,8 @@ def test_one_disturbed_launch_among_several_changes_nothing(model, another):
     store, unseen = ModelFootprints(), pooled(another)
     for pool, more in ((1, 10), (2, 2000), (3, 12)):
         launched(store, pooled(model, pool), more * MIB, stage="ready")
-    assert context(store.footprint(unseen, 1, CARD, BUILD)) == context(formula(unseen)) + 12 * MIB
+    more = context(store.footprint(unseen, 1, CARD, BUILD)) - context(formula(unseen))
+    assert 12 * MIB <= more <= 14 * MIB
 
 
 @pytest.mark.parametrize("more", [-3 * GIB, 6 * GIB])

@@ -45,12 +45,13 @@ def seen(*used, prediction=FORMULA, **fields):
 
 def test_the_largest_launch_counts():
     basis = basis_of([seen(SIZE + 10), seen(SIZE + 30, at=2.0), seen(SIZE - 5, at=3.0)], FORMULA)
-    assert basis == Basis((30,), took(SIZE - 5, at=3.0))
+    assert basis == Basis((30,), (30,), took(SIZE - 5, at=3.0))
     assert basis.same
 
 
 def test_before_the_first_request_its_pools_are_not_there_yet():
-    assert basis_of([seen(SIZE - 60 * MIB, stage="ready")], FORMULA).excess == (0,)
+    basis = basis_of([seen(SIZE - 60 * MIB, stage="ready")], FORMULA)
+    assert (basis.excess, basis.seen) == ((0,), (-60 * MIB,))
 
 
 def test_after_one_short_request_longer_ones_are_still_expected():
@@ -83,8 +84,8 @@ def test_another_setting_is_as_far_as_the_formula_says():
 
 
 def test_the_nearest_setting_teaches_and_of_equals_the_newest():
-    near, far = Basis((1,), took(1), 5), Basis((2,), took(1), 9)
-    newer = Basis((3,), took(1, at=2.0), 5)
+    near, far = Basis((1,), (1,), took(1), 5), Basis((2,), (2,), took(1), 9)
+    newer = Basis((3,), (3,), took(1, at=2.0), 5)
     assert nearest([far, near, newer]) is newer
     assert nearest([]) is None
 
@@ -98,7 +99,7 @@ DIVIDED = Prediction((Part("weights", SPREAD.cards((4, 4))),), spread=SPREAD, sp
 def test_what_was_beyond_the_formula_is_the_same_however_the_layers_were_divided():
     launch = Seen(took(7 * GIB + 5, 4 * GIB + 7, split=(5, 3)), DIVIDED)
     assert launch.excess == (5, 7)
-    assert basis_of([launch], DIVIDED) == Basis((5, 7), launch.measurement)
+    assert basis_of([launch], DIVIDED) == Basis((5, 7), (5, 7), launch.measurement)
 
 
 def test_a_division_of_another_number_of_cards_is_not_used():
@@ -154,6 +155,16 @@ def test_the_order_in_which_measurements_are_told_does_not_matter(order):
     for at in order:
         learned.add(every[at])
     assert [one.used for one in learned.of("f")] == [(4,), (5,), (6,)]
+
+
+def test_the_settings_that_were_launched_last_are_looked_at():
+    learned = Learned()
+    for at in range(40):
+        learned.add(took(at + 1, name=f"n{at}", at=float(at)))
+    learned.add(took(99, name="n0", at=50.0))
+    found = [group[-1].used for group in learned.relatives("fam")]
+    assert found[-1] == (99,)
+    assert len(found) < 20
 
 
 def test_an_odd_launch_is_forgotten_in_the_end():

@@ -50,6 +50,7 @@ def test_fields_that_an_older_version_did_not_write_take_their_defaults(decoder)
     for name in ("leave", "depends_on", "llama"):
         del old["spec"][name]
     del old["launch"]["fingerprint"]
+    old["footprint"]["parts"] = [{"name": "weights", "size": 5, "source": "estimated"}]
     read = decoder.decode(ServiceRecord, json.dumps(old), "row")
     plain = ServiceSpec(SPEC.id, SPEC.preset, SPEC.engine)
     assert (read.restarts, read.last_log, read.admitting, read.ready_at) == ((), (), False, None)
