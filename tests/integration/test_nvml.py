@@ -137,7 +137,15 @@ async def test_indexes_follow_the_pci_bus_whatever_the_library_s_order(nvml_here
 
 
 async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
-    for call in ("PowerUsage", "UtilizationRates", "Temperature", "MigMode", "CudaComputeCapability", "NumGpuCores"):
+    calls = (
+        "PowerUsage",
+        "UtilizationRates",
+        "Temperature",
+        "MigMode",
+        "CudaComputeCapability",
+        "NumGpuCores",
+    )
+    for call in calls:
         nvml_here.answer(f"nvmlDeviceGet{call}", standin.NOT_SUPPORTED, 0)
     nvml_here.set_card(1, utilization=42, temperature=61, power_mw=123_000)
     bare, full = (await hardware.read()).cards
