@@ -27,9 +27,15 @@ def test_what_only_looks_like_shards(name):
     assert model_files(spec(model=name)) == (name,)
 
 
+def size_at(path) -> int:
+    found = on_disk(str(path))
+    assert found is not None
+    return found.size
+
+
 def test_sizes(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"x" * 7)
-    assert on_disk(str(tmp_path / "m.gguf")).size == 7
+    assert size_at(tmp_path / "m.gguf") == 7
     assert on_disk(str(tmp_path / "missing")) is None
     assert on_disk("org/model") is None
 
@@ -37,12 +43,12 @@ def test_sizes(tmp_path):
 def test_a_folder_has_the_size_of_its_weights(tmp_path):
     assert on_disk(str(tmp_path)) is None
     (tmp_path / "config.json").write_bytes(b"x" * 100)
-    assert on_disk(str(tmp_path)).size == 0
+    assert size_at(tmp_path) == 0
     (tmp_path / "a.bin").write_bytes(b"x" * 50)
-    assert on_disk(str(tmp_path)).size == 50
+    assert size_at(tmp_path) == 50
     for name in ("a.safetensors", "b.safetensors"):
         (tmp_path / name).write_bytes(b"x" * 20)
-    assert on_disk(str(tmp_path)).size == 40
+    assert size_at(tmp_path) == 40
 
 
 def test_a_file_is_the_same_under_another_name_and_another_one_once_it_is_replaced(tmp_path):

@@ -181,11 +181,12 @@ def test_other_cards_and_other_builds_have_learned_nothing():
     store.learn(measured(store, llama(), 5 * GIB))
     assert store.footprint(llama(), 2, CARD).source is Source.ESTIMATED
     assert store.footprint(llama(), 1, CardModel("NVIDIA H200")).source is Source.ESTIMATED
-    build = EngineBuild("/llama-server", "b1", identity=FileIdentity("/llama-server", 1, 1, 1))
+    program = FileIdentity("/llama-server", 1, 1, 1)
+    build = EngineBuild("/llama-server", "b1", identity=program)
     assert store.footprint(llama(), 1, CARD, build).source is Source.ESTIMATED
     store.learn(measured(store, llama(), 5 * GIB, build=build))
     assert store.footprint(llama(), 1, CARD, build).source is Source.LEARNED
-    for other in (replace(build, version="b2"), replace(build, identity=replace(build.identity, inode=2))):
+    for other in (replace(build, version="b2"), replace(build, identity=replace(program, inode=2))):
         assert store.footprint(llama(), 1, CARD, other).source is Source.ESTIMATED
 
 

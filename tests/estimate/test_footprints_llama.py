@@ -147,11 +147,14 @@ def test_a_model_on_two_cards_can_be_divided_anywhere(dense):
 def test_what_launches_took_moves_with_the_layers(dense):
     store, spec = ModelFootprints(), llama(dense)
     first = formula(spec, 2)
+    assert first.spread is not None
     uneven = divide(first.spread, (4 * GIB, 24 * GIB))
+    assert uneven is not None
     took = tuple(size + 70 * MIB for size in first.spread.cards(uneven))
     learn(store, spec, *took, split=uneven)
     found = store.footprint(spec, 2, CARD, BUILD)
     assert found.source is Source.LEARNED
+    assert found.spread is not None
     again = found.spread.cards(uneven)
     for charged, size in zip(again, took, strict=True):
         assert with_margin(size) - 64 * MIB <= charged <= with_margin(size) + 64 * MIB

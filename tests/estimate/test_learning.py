@@ -43,6 +43,12 @@ def seen(*used, prediction=FORMULA, **fields):
     return Seen(took(*used, **fields), prediction)
 
 
+def taught(launches, prediction=FORMULA) -> Basis:
+    basis = basis_of(launches, prediction)
+    assert basis is not None
+    return basis
+
+
 def test_the_largest_launch_counts():
     basis = basis_of([seen(SIZE + 10), seen(SIZE + 30, at=2.0), seen(SIZE - 5, at=3.0)], FORMULA)
     assert basis == Basis((30,), (30,), took(SIZE - 5, at=3.0))
@@ -50,36 +56,36 @@ def test_the_largest_launch_counts():
 
 
 def test_before_the_first_request_its_pools_are_not_there_yet():
-    basis = basis_of([seen(SIZE - 60 * MIB, stage="ready")], FORMULA)
+    basis = taught([seen(SIZE - 60 * MIB, stage="ready")])
     assert (basis.excess, basis.seen) == ((0,), (-60 * MIB,))
 
 
 def test_after_one_short_request_longer_ones_are_still_expected():
     launches = [seen(SIZE - 60 * MIB, stage="ready"), seen(SIZE - 50 * MIB, stage="warm")]
-    assert basis_of(launches, FORMULA).excess == (0,)
+    assert taught(launches).excess == (0,)
     launches = [seen(SIZE - 60 * MIB, stage="ready"), seen(SIZE + 50 * MIB, stage="warm")]
-    assert basis_of(launches, FORMULA).excess == (50 * MIB,)
+    assert taught(launches).excess == (50 * MIB,)
 
 
 def test_a_peak_counts_as_well():
     launches = [seen(SIZE, stage="warm"), seen(SIZE + GIB, stage="peak")]
-    assert basis_of(launches, FORMULA).excess == (GIB,)
+    assert taught(launches).excess == (GIB,)
 
 
 @pytest.mark.parametrize("used", [0, GIB, 3 * GIB])
 def test_a_process_tree_that_holds_less_than_its_weights_was_not_seen_whole(used):
     assert basis_of([seen(used)], FORMULA) is None
-    assert basis_of([seen(used), seen(SIZE)], FORMULA).excess == (0,)
+    assert taught([seen(used), seen(SIZE)]).excess == (0,)
 
 
 def test_without_a_formula_for_its_weights_nothing_at_all_is_still_not_a_launch():
     assert basis_of([Seen(took(0), FORMULA, by_formula=False)], FORMULA) is None
-    assert basis_of([Seen(took(7), FORMULA, by_formula=False)], FORMULA).excess == (7 - SIZE,)
+    assert taught([Seen(took(7), FORMULA, by_formula=False)]).excess == (7 - SIZE,)
 
 
 def test_another_setting_is_as_far_as_the_formula_says():
     larger = replace(FORMULA, parts=(*FORMULA.parts, Part("KV cache", (2 * GIB,))))
-    basis = basis_of([seen(SIZE + 10)], larger)
+    basis = taught([seen(SIZE + 10)], larger)
     assert (basis.excess, basis.distance, basis.same) == ((10,), 2 * GIB, False)
 
 

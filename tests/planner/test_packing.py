@@ -107,7 +107,7 @@ def test_one_item_that_can_be_divided_is_divided_whenever_that_helps(problem, da
     assert (chosen is not None) == by_brute_force([*items, item("d", divided)], room)
     if chosen is not None:
         assert fits(chosen.values(), room)
-        assert chosen["d"].sizes == spread.cards(chosen["d"].split)
+        assert chosen[ServiceId("d")].sizes == spread.cards(chosen[ServiceId("d")].split)
 
 
 @st.composite

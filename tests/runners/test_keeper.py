@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +86,7 @@ def test_one_empty_list_does_not_end_the_killing():
 
 def test_killing_ends_where_it_is_certain_that_nothing_is_left():
     child = subprocess.Popen(["/bin/sleep", "600"])
-    lists = iter([[]] * 20)
+    lists: Iterator[list[int]] = iter([[]] * 20)
     try:
         assert kill_all(lambda: next(lists, [child.pid]), 10.0, gone=lambda: child.poll() is not None)
         assert child.poll() == -signal.SIGKILL

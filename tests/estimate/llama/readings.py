@@ -14,7 +14,9 @@ from gpumod.estimate.gguf.types import TYPE_NUMBERS
 from gpumod.estimate.llama.model import LlamaModel, llama_model
 from tests.engines.processes import spec_of
 
-FILE = Path(__file__).parent.parent / "data" / "h200_llama.json"
+FOLDER = Path(__file__).parent.parent / "data"
+SEEN = "h200_llama"
+"""The launches that constants of the formulas were read from."""
 MIB = 1 << 20
 ROUNDING = MIB // 200 + 1
 """The log has two digits after the point."""
@@ -24,9 +26,9 @@ _PARTS = {"model": "weights", "KV": "KV cache", "RS": "recurrent state", "comput
 
 
 @functools.cache
-def data() -> dict[str, Any]:
-    """The whole file."""
-    found: dict[str, Any] = json.loads(FILE.read_text())
+def data(file: str = SEEN) -> dict[str, Any]:
+    """A whole file."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{file}.json").read_text())
     return found
 
 
@@ -35,6 +37,7 @@ class Reading:
     """One launch."""
 
     row: dict[str, Any]
+    file: str = SEEN
 
     @property
     def name(self) -> str:
@@ -46,7 +49,7 @@ class Reading:
     @property
     def model(self) -> LlamaModel:
         """What was launched."""
-        return model_of(self.row["shape"])
+        return model_of(self.row["shape"], self.file)
 
     @property
     def spec(self) -> ServiceSpec:
@@ -91,27 +94,30 @@ class Reading:
         return found
 
 
-def readings() -> Iterator[Reading]:
-    """All launches of the file."""
-    for row in data()["rows"]:
-        yield Reading(row)
+def readings(file: str = SEEN) -> Iterator[Reading]:
+    """All launches of a file."""
+    for row in data(file)["rows"]:
+        yield Reading(row, file)
 
 
 @functools.cache
-def model_of(shape: str) -> LlamaModel:
-    """A model of the file, by its shape's name."""
-    entry = data()["shapes"][shape]
+def model_of(shape: str, file: str = SEEN) -> LlamaModel:
+    """A model of a file, by its shape's name."""
+    entry = data(file)["shapes"][shape]
     metadata = {
         key: tuple(value) if isinstance(value, list) else value
         for key, (_, value) in entry["metadata"].items()
     }
     metadata["tokenizer.ggml.tokens"] = SkippedArray(entry["vocabulary"])
-    tensors = tuple(
-        Tensor(name.replace("blk.N.", f"blk.{layer}."), TYPE_NUMBERS[kind.lower()], tuple(dims))
-        for name, dims, kind, *layers in entry["tensors"]
-        for layer in (_numbers(layers[0]) if layers else (0,))
-    )
+    tensors = tuple(Tensor(name, TYPE_NUMBERS[kind], dims) for name, dims, kind in tensors_of(entry))
     return llama_model(GgufHeader(f"/models/{shape}.gguf", metadata, tensors))
+
+
+def tensors_of(entry: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and type of each tensor of a file's shape."""
+    for name, dims, kind, *layers in entry["tensors"]:
+        for layer in _numbers(layers[0]) if layers else (0,):
+            yield name.replace("blk.N.", f"blk.{layer}."), tuple(dims), kind.lower()
 
 
 def _numbers(text: str) -> Iterator[int]:

@@ -152,7 +152,8 @@ def test_a_card_keeps_what_a_later_operation_of_its_own_needs():
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 4096)), max_size=60))
 def test_no_two_tensors_share_a_byte(steps):
-    space, held = Space(32), []
+    space = Space(32)
+    held: list[tuple[int, int]] = []
     for gives, size in steps:
         if gives and held:
             space.give(*held.pop(size % len(held)))

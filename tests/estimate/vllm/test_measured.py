@@ -5,62 +5,23 @@ The log's numbers are rounded to hundredths of a GiB.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from gpumod.core.cards import CardModel
-from gpumod.core.spec import ServiceSpec
 from gpumod.core.units import GIB, MIB
 from gpumod.estimate.vllm import predict_vllm, vllm_plan, vllm_pool
-from tests.estimate.vllm.models import build, checkpoint, service
+from tests.estimate.vllm.readings import Reading, card_of, data, readings
 
-DATA: Final = json.loads((Path(__file__).parent.parent / "data" / "h200_vllm.json").read_text())
-ROWS: Final[dict[str, Any]] = {row["name"]: row for row in DATA["rows"]}
-H200: Final = CardModel(
-    DATA["card"]["name"],
-    DATA["card"]["cuda_mem_get_info"]["total"],
-    tuple(DATA["card"]["compute_capability"]),
-    DATA["card"]["multiprocessors"],
-)
+ROWS: Final = {one.name: one for one in readings()}
+H200: Final = card_of(data())
 PROFILED: Final = ["1.7b-default", "8b-default", "8b-eager-fp8kv", "30b-a3b", "gemma3-12b"]
 GIVEN_BYTES: Final = "1.7b-kvbytes"
-NUMBERS: Final[dict[str, type]] = {
-    "--gpu-memory-utilization": float,
-    "--max-num-batched-tokens": int,
-    "--max-num-seqs": int,
-    "--max-model-len": int,
-    "--kv-cache-memory-bytes": int,
-    "--kv-cache-dtype": str,
-}
 
 
-def spec_of(row: dict[str, Any]) -> ServiceSpec:
-    """The service whose launch has the row's arguments."""
-    words = row["args"]
-    given = {name: kind(words[words.index(name) + 1]) for name, kind in NUMBERS.items() if name in words}
-    return service(
-        context=given.get("--max-model-len"),
-        slots=given.get("--max-num-seqs"),
-        vllm={
-            "gpu_memory_utilization": given.get("--gpu-memory-utilization"),
-            "kv_cache_memory": given.get("--kv-cache-memory-bytes"),
-            "kv_cache_dtype": given.get("--kv-cache-dtype"),
-            "max_num_batched_tokens": given.get("--max-num-batched-tokens"),
-            "enforce_eager": "--enforce-eager" in words,
-        },
-    )
-
-
-def model_of(row: dict[str, Any]) -> Any:
-    return checkpoint(DATA["configs"][row["shape"]])
-
-
-def most_used(row: dict[str, Any]) -> int:
+def most_used(reading: Reading) -> int:
     """Of the card in all, over all requests; it was empty before."""
-    return max(int(reading["card_used"]) for reading in row["readings"].values())
+    return max(int(one["card_used"]) for one in reading.row["readings"].values())
 
 
 @pytest.mark.parametrize("name", PROFILED)
