@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     LEASE = "lease"
     CONFIG = "config"
     STATUS = "status"
+    JOB = "job"
 
 
 @dataclass(frozen=True, slots=True)
