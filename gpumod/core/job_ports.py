@@ -47,7 +47,7 @@ class JobStore(Protocol):
         """Take the job that is to run next, in one statement: its attempt grows, its owner is `owner`.
 
         That is a running job whose owner has not been heard of for `stale` seconds, else the queued job of
-        the highest priority that may run at `now`. None while another owner's job runs, or when there is none.
+        the highest priority that may run at `now`. None while another owner's job runs, or where none may.
         """
         ...
 
@@ -129,7 +129,7 @@ class Jobs(Protocol):
         """Queue a job.
 
         Raises:
-            InvalidRequestError: the suite, its parameters or the window make no sense; the sentence says which.
+            InvalidRequestError: the suite's parameters or the window make no sense; the sentence says why.
             NotFoundError: no such suite, preset, mode or job to wait for.
         """
         ...
