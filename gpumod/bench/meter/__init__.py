@@ -1,0 +1,1 @@
+"""The meter: asks a model over HTTP, and notes when every part of its answer came."""
