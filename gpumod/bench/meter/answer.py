@@ -48,6 +48,7 @@ class Answer:
     first_token: float | None = None
     first_content: float | None = None
     chunks: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     _calls: dict[int, _Call] = field(default_factory=dict)
 
     def event(self, data: bytes, at: float) -> None:
@@ -60,15 +61,14 @@ class Answer:
             self.done = True
             return
         document = _document(data)
+        told = self._account(document)
         if "error" in document or "choices" not in document:
-            self._account(document)
             self._fail(document)
             return
-        self._account(document)
         choice = _first(document["choices"])
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            self._delta(delta, at)
+            self._delta(delta, at, told)
         self._finish(choice)
 
     def document(self, data: bytes) -> None:
@@ -96,10 +96,12 @@ class Answer:
         calls = (self._calls[index] for index in sorted(self._calls))
         return tuple(ToolCall(one.id, one.name, "".join(one.arguments)) for one in calls)
 
-    def _delta(self, delta: dict[str, Any], at: float) -> None:
+    def _delta(self, delta: dict[str, Any], at: float, told: int) -> None:
         spoke = len(self.content)
         if self._take(delta):
             self.chunks.append(at)
+            if told:
+                self.tokens.append(told)
             if self.first_token is None:
                 self.first_token = at
             if self.first_content is None and len(self.content) > spoke:
@@ -143,11 +145,14 @@ class Answer:
     def _finish(self, choice: dict[str, Any]) -> None:
         self.finish_reason = _text(choice.get("finish_reason")) or self.finish_reason
 
-    def _account(self, document: dict[str, Any]) -> None:
-        if usage := document.get("usage"):
-            self.usage = _usage(usage) or self.usage
-        if timings := document.get("timings"):
-            self.timings = _timings(timings) or self.timings
+    def _account(self, document: dict[str, Any]) -> int:
+        """How many tokens were generated up to here; 0 where that is not said."""
+        told = 0
+        if (given := document.get("usage")) and (usage := _usage(given)):
+            self.usage, told = usage, usage.completion
+        if (given := document.get("timings")) and (timings := _timings(given)):
+            self.timings, told = timings, timings.tokens
+        return told
 
     def _fail(self, document: dict[str, Any]) -> None:
         error = document.get("error", document if "message" in document else None)

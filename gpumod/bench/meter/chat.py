@@ -133,6 +133,7 @@ def _reply(
             first_token=answer.first_token,
             first_content=answer.first_content,
             chunks=tuple(answer.chunks),
+            tokens=tuple(answer.tokens) if len(answer.tokens) == len(answer.chunks) else (),
             ended=exchange.finished or 0.0,
         ),
         usage=answer.usage,

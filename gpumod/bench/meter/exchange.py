@@ -58,7 +58,7 @@ class Exchange(asyncio.Protocol):
 
     def fail(self, why: str) -> None:
         """End it, unless it has ended."""
-        if not self.ended.done():
+        if self.finished is None:
             self.failure = why
             self._end(self._now())
 
@@ -73,7 +73,7 @@ class Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._at = self._now()
-        if self.ended.done():
+        if self.finished is not None:
             return
         try:
             self._parser.feed_data(data)
@@ -103,11 +103,11 @@ class Exchange(asyncio.Protocol):
             return
         for data in self._events.feed(body):
             self.answer.event(data, self._at)
-        if (self.answer.done or self.answer.error) and not self.ended.done():
+        if (self.answer.done or self.answer.error) and self.finished is None:
             self._end(self._at)  # whether or not the server closes the connection
 
     def on_message_complete(self) -> None:
-        if self.status is not None and self.status >= 200 and not self.ended.done():
+        if self.status is not None and self.status >= 200 and self.finished is None:
             if not self._stream and self.status < 300:
                 self.answer.document(bytes(self._body))
             self._end(self._at)
@@ -123,7 +123,8 @@ class Exchange(asyncio.Protocol):
 
     def _end(self, at: float) -> None:
         self.finished = at
-        self.ended.set_result(None)
+        if not self.ended.done():  # whoever waits for it may have been cancelled, and it with them
+            self.ended.set_result(None)
 
 
 def place(url: str) -> tuple[str, int, str]:

@@ -32,6 +32,8 @@ class Times:
         first_content: when the first content was complete, so without the reasoning before it.
         chunks: when each delta with something in it was complete. Deltas of one packet share their time; a
             delta in several packets has the time of the last. A delta may hold several tokens.
+        tokens: how many had been generated at each of the chunks, where the server said so for every one
+            (llama.cpp with `timings_per_token`, vLLM with `continuous_usage_stats`); empty otherwise.
         ended: when the answer was complete, or had failed.
     """
 
@@ -40,6 +42,7 @@ class Times:
     first_token: float | None = None
     first_content: float | None = None
     chunks: tuple[float, ...] = ()
+    tokens: tuple[int, ...] = ()
     ended: float = 0.0
 
 
