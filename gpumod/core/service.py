@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpumod.core.footprint import Footprint
-from gpumod.core.names import CardId, ServiceId
+from gpumod.core.names import CardId, PresetId, ServiceId
 from gpumod.core.spec import EngineKind, ServiceSpec
 from gpumod.core.states import ServiceState
 
@@ -135,3 +135,25 @@ class Desired:
     added: tuple[ServiceSpec, ...] = ()
     removed: tuple[ServiceId, ...] = ()
     since: float = 0.0
+
+    @property
+    def phrase(self) -> str:
+        """The mode and what differs from it, in words."""
+        said = self.mode
+        if self.added:
+            said += f" with {', '.join(spec.id for spec in self.added)}"
+        if self.removed:
+            said += f" without {', '.join(self.removed)}"
+        return said
+
+    def same(self, other: Desired) -> bool:
+        """Whether both ask for the same services, whenever they were set."""
+        return (self.mode, self._services, set(self.removed)) == (
+            other.mode,
+            other._services,
+            set(other.removed),
+        )
+
+    @property
+    def _services(self) -> set[tuple[ServiceId, PresetId]]:
+        return {(spec.id, spec.preset) for spec in self.added}

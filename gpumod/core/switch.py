@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gpumod.core.cards import CardsReading
 from gpumod.core.lease import Lease
 from gpumod.core.names import CardId, ModeId, PresetId, ServiceId, SwitchId
 from gpumod.core.plan import CardBudget, StepKind
-from gpumod.core.service import ServiceRecord
+from gpumod.core.service import Desired, ServiceRecord
 from gpumod.core.spec import OnFailure
+
+RECOVERY: Final = "recovery"
+RESTART: Final = "restart policy"
+DAEMON_NAMES: Final = frozenset({RECOVERY, RESTART})
+"""Who asks for a switch when the daemon itself does."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchRequest:
     """A wish to change the box: go to a mode, or change single services.
 
-    Exactly one of `mode`, `start`, `stop`, `restart` is given. `preset` starts the service from
-    another preset than its id names. `deadline` bounds the whole switch in seconds.
+    Exactly one of `mode`, `start`, `stop`, `restart`, `exactly` is given. `preset` starts the service from
+    another preset than its id names. `exactly` is a mode with what is added to it and removed from it, as
+    a job asks for it. `deadline` bounds the whole switch in seconds.
     """
 
     mode: ModeId | None = None
@@ -30,15 +37,17 @@ class SwitchRequest:
     on_failure: OnFailure | None = None
     deadline: float | None = None
     by: str = ""
+    exactly: Desired | None = None
 
     def same_wish(self, other: SwitchRequest) -> bool:
         """Whether both ask for the same end."""
-        return (self.mode, self.start, self.stop, self.restart, self.preset) == (
+        return (self.mode, self.start, self.stop, self.restart, self.preset, self.exactly) == (
             other.mode,
             other.start,
             other.stop,
             other.restart,
             other.preset,
+            other.exactly,
         )
 
     @property
@@ -46,6 +55,8 @@ class SwitchRequest:
         """The wish in words."""
         if self.mode is not None:
             return f"switch to {self.mode}"
+        if self.exactly is not None:
+            return f"switch to {self.exactly.phrase}"
         for verb, service in (("start", self.start), ("stop", self.stop), ("restart", self.restart)):
             if service is not None:
                 return f"{verb} {service}"

@@ -40,12 +40,18 @@ def resolve_target(
         NotFoundError: no such mode, preset or service.
     """
     wishes = [one for one in (request.mode, request.start, request.stop, request.restart) if one is not None]
-    if len(wishes) != 1 or (request.preset is not None and request.start is None):
+    asked = len(wishes) + (request.exactly is not None)
+    if asked != 1 or (request.preset is not None and request.start is None):
         raise InvalidRequestError(
             "ask for exactly one of mode, start, stop and restart; a preset goes with start alone"
         )
     if request.mode is not None:
         return _mode_target(catalog, request.mode, request)
+    if request.exactly is not None:
+        target = desired_target(catalog, request.exactly)
+        if isinstance(target, Refused):
+            return target
+        return replace(target, on_failure=request.on_failure or target.on_failure, force=request.force)
     present = _Present(catalog, desired or Desired(mode=BLANK), running)
     if request.stop is not None:
         return present.without(request.stop, request)

@@ -14,7 +14,7 @@ from gpumod.core.ports import Liveness, Readiness
 from gpumod.core.service import Desired
 from gpumod.core.spec import OnFailure
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import DAEMON_NAMES, RECOVERY, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.planner.target import desired_target, resolve_target
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from gpumod.supervisor.world import World
 
 _log = logging.getLogger(__name__)
-RECOVERY = "recovery"
-RESTART = "restart policy"
-DAEMON_NAMES = frozenset({RECOVERY, RESTART})
-"""Who asks for a switch when the daemon itself does."""
 _AS_DESIRED = SwitchRequest(by=RECOVERY)
 
 
@@ -199,7 +195,8 @@ class Recovery:
 
         Only a mode that somebody asked for, and a service that is to be changed, are as the files say.
         """
-        if wish.mode is not None and wish.by not in DAEMON_NAMES:
+        whole = wish.mode is not None or wish.exactly is not None
+        if whole and wish.by not in DAEMON_NAMES:
             return {}
         return {
             record.id: record.spec

@@ -11,10 +11,9 @@ from gpumod.core.errors import GpumodError
 from gpumod.core.plan import Refused, Target
 from gpumod.core.spec import OnFailure, RestartWhen
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import SwitchRecord, SwitchRequest
+from gpumod.core.switch import RESTART, SwitchRecord, SwitchRequest
 from gpumod.core.units import format_duration
 from gpumod.planner.target import desired_target
-from gpumod.supervisor.recovery import RESTART
 
 if TYPE_CHECKING:
     from gpumod.core.names import ServiceId

@@ -11,7 +11,7 @@ from gpumod.core.errors import NotFoundError, StoreError
 from gpumod.core.events import EventKind
 from gpumod.core.names import ModeId, PresetId, ServiceId, SwitchId
 from gpumod.core.preflight import Preflight
-from gpumod.core.switch import BoxStatus, SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import DAEMON_NAMES, BoxStatus, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.planner.budget import budgets, overcommitted
 from gpumod.planner.status import box_state
 from gpumod.runners.log import follow, tail
@@ -26,7 +26,7 @@ from gpumod.supervisor.memory import BoxMemory
 from gpumod.supervisor.ports import PortBook
 from gpumod.supervisor.preflight import PreflightReport
 from gpumod.supervisor.quiesce import Quiescer
-from gpumod.supervisor.recovery import DAEMON_NAMES, Recovery
+from gpumod.supervisor.recovery import Recovery
 from gpumod.supervisor.restarts import Restarter
 from gpumod.supervisor.switcher import Switcher, unknown_switch
 from gpumod.supervisor.watch import Watch

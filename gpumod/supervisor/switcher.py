@@ -186,7 +186,7 @@ class Switcher:
 
     def _untouched(self, request: SwitchRequest) -> frozenset[ServiceId]:
         """What a change of one service leaves as it runs; a mode is taken as its files have it now."""
-        if request.mode is not None:
+        if request.mode is not None or request.exactly is not None:
             return frozenset()
         changed = request.start if request.preset is not None else request.restart
         return frozenset(record.id for record in self._hands.world.all() if record.id != changed)

@@ -105,6 +105,7 @@ async def test_what_is_asked_for_reaches_the_switch(client: httpx2.AsyncClient) 
         "on_failure": "blank",
         "deadline": 90.0,
         "by": "local",
+        "exactly": None,
     }
 
 
