@@ -37,6 +37,10 @@ class Bounds:
     """... over at least this long, with no progress, is hung."""
     watch_interval: float = 2.0
     """Between two looks of the watcher at cards, services and leases."""
+    job_heartbeat: float = 10.0
+    """Between two signs of life of the daemon that runs a job."""
+    job_stale: float = 60.0
+    """After so long without one, another daemon may take the job over."""
     store_locked: float = 5.0
     """A write waits this long for another process that holds the database."""
     store_upgrade: float = 300.0

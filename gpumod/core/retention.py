@@ -14,6 +14,10 @@ class Retention:
     """Each with its steps."""
     measurements: int = 50
     """Per fingerprint, card model, number of cards and stage."""
+    jobs: int = 500
+    """Ended ones, each with its samples."""
+    results: int = 5_000
+    """They outlive their jobs."""
     idempotency: float = 86_400.0
     """Seconds for which an answer is kept under its idempotency key."""
 

@@ -22,7 +22,7 @@ from gpumod.resources import shipped
 from gpumod.store.failures import damaged
 from gpumod.store.worker import open_file
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every revision that this version knows, oldest first."""
 
 

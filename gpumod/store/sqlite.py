@@ -21,6 +21,7 @@ from gpumod.core.service import Desired, ServiceRecord
 from gpumod.core.switch import StepRecord, StepState, SwitchRecord
 from gpumod.store import events, journal, records
 from gpumod.store.codec import Decoder
+from gpumod.store.jobs import SqliteJobStore
 from gpumod.store.schema import prepare
 from gpumod.store.tables import AnswerRow
 from gpumod.store.worker import Access, Worker
@@ -52,6 +53,9 @@ class SqliteStore:
     its own, since no process outlives the power; what has to be known before an act does. A write is done
     even if the task that waits for it is cancelled. After an error the next call tries again from a new
     connection: a disk that was full works again as soon as there is space.
+
+    Attributes:
+        job_store: the jobs in the same file, kept by the same threads.
     """
 
     def __init__(self, path: Path, clock: Clock, bounds: Bounds, retention: Retention) -> None:
@@ -63,6 +67,7 @@ class SqliteStore:
         self._reader = Worker("store-read", path, Access.READ, busy=bounds.store_locked)
         self._decoder = Decoder(str(path))
         self._events = events.EventLog(self._writer, retention.events, self._decoder)
+        self.job_store = SqliteJobStore(self._writer, self._reader, self._decoder, clock, retention)
 
     async def open(self) -> None:
         """Check the file and its schema; `open_store` calls it once."""

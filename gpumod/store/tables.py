@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 
@@ -124,6 +125,91 @@ class AnswerRow(SQLModel, table=True):
     fingerprint: str
     answer: str
     at: float = Field(index=True)
+
+
+class JobRow(SQLModel, table=True):
+    """A job; `number` grows in the order of submission.
+
+    What changes after the submission is a column, so that every change is one statement. `record` is the
+    `JobRecord` as it was submitted; `progress`, `held` (what is to be put back) and `window` are records too.
+    The two unique indexes hold whatever a process does: one job runs at a time, a dedupe key lives once.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_running", "state", unique=True, sqlite_where=text("state = 'running'")),
+        Index(
+            "ix_jobs_dedupe",
+            "dedupe",
+            unique=True,
+            sqlite_where=text("dedupe != '' AND state IN ('queued', 'running')"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: int = Field(primary_key=True)
+    id: str = Field(unique=True)
+    state: str = Field(index=True)
+    priority: int
+    dedupe: str
+    not_before: float | None
+    window: str | None
+    attempt: int
+    owner: str
+    heartbeat: float | None
+    phase: str | None
+    started: float | None
+    ended: float | None
+    cancel_asked: bool
+    reason: str
+    progress: str
+    held: str
+    record: str
+
+
+class JobWaitRow(SQLModel, table=True):
+    """A job that has to be done before another one may begin."""
+
+    __tablename__ = "job_waits"
+
+    job: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
+    waits_for: str = Field(primary_key=True, index=True)
+
+
+class SampleRow(SQLModel, table=True):
+    """A `Sample`; `number` grows in the order in which they were taken."""
+
+    __tablename__ = "samples"
+    __table_args__ = (UniqueConstraint("job", "target", "case"),)
+
+    number: int = Field(primary_key=True)
+    job: str = Field(foreign_key="jobs.id", ondelete="CASCADE")
+    target: str
+    case: str
+    attempt: int
+    record: str
+
+
+class ResultRow(SQLModel, table=True):
+    """A `Result`; it outlives its job."""
+
+    __tablename__ = "results"
+    __table_args__ = (UniqueConstraint("job", "target"), {"sqlite_autoincrement": True})
+
+    number: int = Field(primary_key=True)
+    job: str
+    target: str = Field(index=True)
+    suite: str = Field(index=True)
+    record: str
+
+
+class ScheduleRow(SQLModel, table=True):
+    """A `Schedule`."""
+
+    __tablename__ = "schedules"
+
+    id: str = Field(primary_key=True)
+    record: str
 
 
 class MetaRow(SQLModel, table=True):

@@ -18,14 +18,16 @@ from sqlmodel import SQLModel
 from gpumod import __version__
 from gpumod.core.errors import NewerSchemaError, StoreError
 from gpumod.core.events import Event
+from gpumod.core.footprint import Part
 from gpumod.resources import shipped
 from gpumod.store import tables
 from gpumod.store.codec import encode
 from gpumod.store.schema import REVISIONS, prepare
 from gpumod.store.upgrade import alembic_config
 from gpumod.store.worker import Access, make_engine
-from tests.store.make_schema import DONE, EVENT, OPEN
-from tests.store.samples import desired, lease, measurement, new_file, opened, service, sql
+from tests.store.job_samples import full, job, result, sample, schedule
+from tests.store.make_schema import DONE, EVENT, JOBS, OPEN
+from tests.store.samples import FOOTPRINT, desired, lease, measurement, new_file, opened, service, sql
 
 SCHEMAS = sorted(Path(__file__).parents[1].joinpath("store/schemas").glob("*.sql"))
 
@@ -68,11 +70,18 @@ def test_released_schema_is_what_its_migration_still_makes(path, tmp_path):
     assert shape(kept) == shape(new_file(path))
 
 
+def expected(schema):
+    """The service as that release wrote it: the first knew a part's size, but not on which card."""
+    if schema.stem >= "0002":
+        return service()
+    return replace(service(), footprint=replace(FOOTPRINT, parts=(Part("weights"),)))
+
+
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.stem)
 async def test_file_of_each_release_is_opened_with_all_its_content(path, schema):
     load(schema, path)
     async with await opened(path) as store:
-        assert await store.services() == (service(),)
+        assert await store.services() == (expected(schema),)
         assert await store.next_generation("chat") == 2
         assert await store.sticky_ports() == {"chat": 18001}
         assert await store.desired() == desired()
@@ -82,7 +91,18 @@ async def test_file_of_each_release_is_opened_with_all_its_content(path, schema)
         assert await store.measurements() == (measurement(),)
         assert await store.events() == (Event(1, *EVENT),)
         assert await store.idempotent("k") == ("f", "{}")
+        assert await store.job_store.jobs() == (JOBS if schema.stem >= "0002" else ())
+        assert await store.job_store.samples("j1") == ((sample(),) if schema.stem >= "0002" else ())
+        assert await store.job_store.results() == ((result(),) if schema.stem >= "0002" else ())
+        assert await store.job_store.schedules() == ((schedule(),) if schema.stem >= "0002" else ())
         assert store.unreadable == ()
+
+
+async def test_jobs_of_a_file_of_the_first_release_can_be_queued(path):
+    load(SCHEMAS[0], path)
+    async with await opened(path) as store:
+        await store.job_store.submit(full())
+        assert (await store.job_store.claim("d1", 9e8, stale=60.0)) is None, "its window is closed"
 
 
 async def test_new_file_and_its_directory_are_the_owners_alone(tmp_path):
@@ -122,19 +142,19 @@ print([name for name in sys.modules if name.partition(".")[0] in ("alembic", "ma
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-# --- upgrades from one revision to the next, with a second revision of this test's making -----------
+# --- upgrades from one revision to the next, with a third revision of this test's making ------------
 
-SECOND = """
+THIRD = """
 import os, signal
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     op.add_column("leases", sa.Column("note", sa.String(), nullable=False, server_default="none"))
     with op.batch_alter_table("switches", recreate="always") as switches:
         switches.add_column(sa.Column("extra", sa.Integer()))
 """
-BOTH = ("0001", "0002")
+THREE = (*REVISIONS, "0003")
 
 
 @pytest.fixture
@@ -146,22 +166,22 @@ def migrations(tmp_path):
 
 @pytest.fixture
 def old(path):
-    return load(SCHEMAS[0], path)
+    return load(SCHEMAS[-1], path)
 
 
-def second(migrations, text=SECOND):
-    migrations.joinpath("versions/0002_second.py").write_text(text)
+def third(migrations, text=THIRD):
+    migrations.joinpath("versions/0003_third.py").write_text(text)
 
 
 def test_upgrade_keeps_the_rows_and_a_copy_of_the_former_file(old, migrations):
-    second(migrations)
+    third(migrations)
     steps = sql(old, "SELECT * FROM steps")
-    prepare(old, revisions=BOTH, migrations=migrations)
-    assert sql(old, "SELECT version_num FROM alembic_version") == [("0002",)]
+    prepare(old, revisions=THREE, migrations=migrations)
+    assert sql(old, "SELECT version_num FROM alembic_version") == [("0003",)]
     assert sql(old, "SELECT id, note FROM leases") == [("l1", "none")]
     assert sql(old, "SELECT * FROM steps") == steps, "the rebuilt table took other tables' rows with it"
-    copy = Path(f"{old}.before-0002")
-    assert sql(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    copy = Path(f"{old}.before-0003")
+    assert sql(copy, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
     assert sql(copy, "SELECT * FROM steps") == steps
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert not list(old.parent.glob("*.partial"))
@@ -189,20 +209,20 @@ def test_current_file_is_neither_copied_nor_handed_to_a_child(old, monkeypatch):
     ids=["raises", "killed", "breaks references"],
 )
 def test_upgrade_that_fails_leaves_the_file_as_it_was(old, migrations, last_act, words):
-    second(migrations, SECOND + last_act)
+    third(migrations, THIRD + last_act)
     before = shape(old)
     with pytest.raises(StoreError, match=words):
-        prepare(old, revisions=BOTH, migrations=migrations)
+        prepare(old, revisions=THREE, migrations=migrations)
     assert shape(old) == before
     assert sql(old, "PRAGMA integrity_check") == [("ok",)]
-    second(migrations)
-    prepare(old, revisions=BOTH, migrations=migrations)
-    assert sql(old, "SELECT version_num FROM alembic_version") == [("0002",)]
+    third(migrations)
+    prepare(old, revisions=THREE, migrations=migrations)
+    assert sql(old, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_migrations_that_lack_the_head_are_told(path, migrations):
-    with pytest.raises(StoreError, match="could not be brought to schema 0002: reinstall"):
-        prepare(path, revisions=BOTH, migrations=migrations)
+    with pytest.raises(StoreError, match="could not be brought to schema 0003: reinstall"):
+        prepare(path, revisions=THREE, migrations=migrations)
 
 
 async def test_newer_schema_is_refused_and_untouched(old):
@@ -255,3 +275,23 @@ async def test_unreadable_rows_do_not_prevent_the_start_and_stay_in_the_file(old
         await store.save_lease(lease())
         assert await store.leases() == (lease(),)
     assert sql(old, "SELECT record FROM services WHERE id = 'chat'") == [("{}",)]
+
+
+async def test_unreadable_job_does_not_hold_up_the_others(old):
+    sql(old, "UPDATE jobs SET record = '{}' WHERE id IN ('j1', 'full')")
+    sql(old, "UPDATE jobs SET priority = 9, window = NULL WHERE id = 'full'")
+    async with await opened(old) as store:
+        jobs = store.job_store
+        await jobs.submit(job("good"))
+        assert [one.id for one in await jobs.jobs()] == ["good", "j2"]
+        assert await jobs.job("j1") is None
+        assert (await jobs.claim("d2", 9e5, stale=60.0)).id == "good"
+        assert (await jobs.job("j2")).reason == "job j1, which has to be done first, failed"
+        assert len(store.unreadable) == 2
+    broken = sql(old, "SELECT record, state, reason FROM jobs WHERE id IN ('j1', 'full')")
+    assert broken == [("{}", "failed", "its row cannot be read")] * 2
+
+
+async def test_two_jobs_never_run_at_once_whatever_a_program_does(old):
+    with pytest.raises(sqlite3.IntegrityError):
+        sql(old, "UPDATE jobs SET state = 'running'")
