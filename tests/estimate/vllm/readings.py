@@ -136,3 +136,9 @@ def readings(file: str = SEEN) -> Iterator[Reading]:
     """All launches of a file, those that failed included."""
     for row in data(file)["rows"]:
         yield Reading(row, file)
+
+
+def every() -> Iterator[Reading]:
+    """All launches of all files that are there."""
+    for path in sorted(FOLDER.glob(f"{SEEN}*.json")):
+        yield from readings(path.stem)

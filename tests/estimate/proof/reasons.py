@@ -1,0 +1,32 @@
+"""Why launches were missed: what is known of each kind of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpumod.core.units import MIB
+from tests.estimate.proof.launches import Launch
+
+_NO_FLASH: Final = (
+    "without flash attention cuBLAS converts the scores of all cells in use: the formula counts a full "
+    "context, the longest prompt here filled a part of it"
+)
+_PICTURE: Final = (
+    "the pictures shown were smaller than the largest that the projector takes, for which the formula "
+    "counts. What the language model's own buffer grows by with a picture seems to rise faster with the "
+    "ubatch than the formula says: carried over from one ubatch to another, the difference is too small"
+)
+_SMALL: Final = (
+    "the launch that taught took up to 32 MiB more at its start than the formula says (embeddings, drafts): "
+    "2 % of so small a model"
+)
+_SMALL_MODEL: Final = 2560 * MIB
+
+
+def reason(launch: Launch) -> str:
+    """What is known of a miss; empty where nothing is."""
+    if launch.parameters.get("flash_attention") == "off":
+        return _NO_FLASH
+    if "projector" in launch.parameters:
+        return _PICTURE
+    return _SMALL if launch.peak < _SMALL_MODEL else ""
