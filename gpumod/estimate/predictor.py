@@ -131,11 +131,21 @@ class Predictor:
 
     def _overheads_on(self, card: CardModel, engine: EngineKind, build: EngineBuild | None) -> Overheads:
         """What launches on such cards taught; the usual where there was none."""
-        launches = self._learned.starts(card.name, engine)
+        launches = [self._telling(one) for one in self._learned.starts(card.name, engine)]
         if not launches or engine not in CONTEXT_PARTS:
             return USUAL
         key = (card, build, *((one.fingerprint, one.at) for one in launches))
         return self._overheads.get(key, lambda: self._learn_overheads(launches, card, engine, build))
+
+    def _telling(self, start: Measurement) -> Measurement:
+        """Of a launch, what tells the size of a context.
+
+        llama.cpp takes what follows from the model with the first requests, vLLM what lies between tensors.
+        The formulas tell the one apart, so that the start says most; the other they count as there.
+        """
+        if start.spec is None or start.spec.engine is not EngineKind.VLLM:
+            return start
+        return max(self._learned.of(start.fingerprint), key=lambda one: sum(one.used), default=start)
 
     def _learn_overheads(
         self, launches: Sequence[Measurement], card: CardModel, engine: EngineKind, build: EngineBuild | None
