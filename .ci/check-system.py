@@ -17,6 +17,8 @@ try:
 except OSError:
     missing.append(("libgomp.so.1, which llama.cpp needs", "libgomp1"))
 
+if shutil.which("bwrap") is None:
+    print("no bubblewrap, so no coding benchmarks (Debian and Ubuntu: apt-get install bubblewrap)")
 for what, package in missing:
     print("missing: %s (Debian and Ubuntu: apt-get install %s)" % (what, package))  # noqa: UP031
 if not missing:
