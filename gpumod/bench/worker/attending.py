@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpumod.bench.worker.brain import is_intrusion
+from gpumod.bench.worker.brain import intruder_of, is_intrusion, who
 from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.core.errors import NotFoundError, StoreError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_JOURNAL = 50
+"""So many of the latest switches are looked through for who changed the box."""
 
 
 class Attendant:
@@ -44,6 +46,7 @@ class Attendant:
         self.progress = job.progress
         self.integrity: Integrity | None = None
         self.services: frozenset[str] = frozenset()
+        self._seen: object = None
         self._lease: LeaseId | None = None
         self._leased: tuple[ServiceId, ...] = ()
         self._next_beat = parts.clock.monotonic() + parts.pace.beat
@@ -102,7 +105,24 @@ class Attendant:
         running = status.switch
         if yields and running is not None and is_intrusion(running, self.name, self.services):
             raise Interrupted
+        if yields and self._changed(status) and await self.intruder():
+            raise Interrupted
         return status
+
+    async def intruder(self) -> str:
+        """Who has changed the box since the job remembered it, in words; empty where nobody has."""
+        former = self.job.former
+        if former is None:
+            return ""
+        switches = await self._parts.switching.switches(_JOURNAL)
+        found = intruder_of(switches, former, self.name, self.services)
+        return who(found) if found else ""
+
+    def _changed(self, status: BoxStatus) -> bool:
+        """Whether the box differs from the last look: a switch may have come and gone in between."""
+        mine = [(one.id, one.generation, one.state) for one in status.services if one.id in self.services]
+        seen, self._seen = self._seen, (status.mode, mine)
+        return seen != self._seen
 
     async def lease(self, aim: Aim) -> None:
         """Take the box for a target.

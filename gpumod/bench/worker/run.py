@@ -16,9 +16,7 @@ from gpumod.bench.worker.brain import (
     PutBack,
     Remember,
     Situation,
-    intruder_of,
     next_act,
-    who,
 )
 from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.bench.worker.measuring import Measuring
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from gpumod.bench.worker.parts import WorkerParts
 
 _log = logging.getLogger(__name__)
-_JOURNAL = 50
 
 
 class JobRun:
@@ -109,7 +106,7 @@ class JobRun:
             desired=await self._desired(),
             ready=frozenset(name for name, aim in self._aims.items() if ready_record(aim, status)),
             switch=status.switch.id if status.switch is not None and running else None,
-            intruder=self._preempted or await self._intruder(),
+            intruder=self._preempted or await self._attendant.intruder(),
             failure=self._failure,
             stuck=self._stuck,
         )
@@ -125,14 +122,6 @@ class JobRun:
 
     async def _desired(self) -> Desired:
         return await self._parts.desired() or Desired(BLANK)
-
-    async def _intruder(self) -> str:
-        former = self._job.former
-        if former is None:
-            return ""
-        switches = await self._parts.switching.switches(_JOURNAL)
-        found = intruder_of(switches, former, self._attendant.name, self._attendant.services)
-        return who(found) if found else ""
 
     async def _do(self, act: Act) -> None:
         match act:

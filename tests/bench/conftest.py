@@ -1,0 +1,30 @@
+"""A box with a worker per test, closed at its end."""
+
+import pytest
+
+from gpumod.core.units import GIB
+from gpumod.testing.box import SimulatedBox, mode, service
+from tests.bench.worker_box import Bench
+
+CHAT = mode("chat", service("gemma", 20 * GIB), service("embed", 2 * GIB))
+CODE = mode("code", service("qwen", 20 * GIB))
+SPARE = mode("spare", service("tiny", 1 * GIB))
+
+
+@pytest.fixture
+async def make_bench():
+    made = []
+
+    async def make(*, start="chat", cards=1, **pace):
+        box = SimulatedBox(CHAT, CODE, SPARE, cards=cards)
+        await box.start()
+        if start:
+            await box.switch(start)
+        bench = Bench(box, **pace)
+        made.append(bench)
+        return bench
+
+    yield make
+    for bench in made:
+        await bench.worker.close()
+        await bench.box.supervisor.close()

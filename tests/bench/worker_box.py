@@ -1,0 +1,123 @@
+"""A simulated box with a queue, a worker, and a suite that does what a test says."""
+
+import asyncio
+
+from gpumod.bench.queue import JobQueue
+from gpumod.bench.worker import JobWorker, Pace, WorkerParts
+from gpumod.core.errors import InvalidRequestError
+from gpumod.core.job import JobRequest, Metric, Outcome, Sample
+from gpumod.core.job_ports import Case
+from gpumod.testing.job_store import MemoryJobStore
+
+
+class ScriptedSuite:
+    """Cases `c0`, `c1` ... of ten seconds each. `on_case` may do anything while one runs."""
+
+    name, version, content_hash = "scripted", "1", "0" * 64
+
+    def __init__(self):
+        self.ran = []
+        self.count = 3
+        self.seconds = 10.0
+        self.on_case = {}
+
+    def parameters(self, given):
+        if set(given) - {"n"}:
+            raise InvalidRequestError("there is only `n`")
+        return {"n": self.count, **given}
+
+    def cases(self, parameters, endpoint):
+        return [Case(f"c{number}", {}) for number in range(parameters["n"])]
+
+    async def run(self, case, parameters, bench):
+        began = bench.clock.now()
+        self.ran.append((bench.endpoint.target, case.key))
+        act = self.on_case.pop((bench.endpoint.target, case.key), None)
+        outcome = await act(bench) if act else None
+        await bench.clock.sleep(self.seconds)
+        return Sample(
+            "", case.key, outcome or Outcome.OK, score=1.0, at=began, seconds=bench.clock.now() - began
+        )
+
+    def metrics(self, samples, parameters):
+        return (Metric("scripted.mean", 1.0, "points", count=len(samples)),)
+
+
+class Bench:
+    """The daemon's part of the queue on a box; `restart` is a new daemon, `kill` an end without goodbye."""
+
+    def __init__(self, box, **pace):
+        self.box = box
+        self.jobs = MemoryJobStore(box.clock)
+        self.suite = ScriptedSuite()
+        self.pace = Pace(**pace)
+        self.daemons = 0
+        self.worker = None
+        self.begin()
+
+    def begin(self):
+        self.daemons += 1
+        box = self.box
+        suites = {"scripted": lambda: self.suite}
+        self.worker = JobWorker(
+            WorkerParts(
+                store=self.jobs,
+                switching=box.supervisor,
+                leases=box.supervisor.leases,
+                events=box.supervisor.events,
+                clock=box.clock,
+                desired=box.store.desired,
+                owner=f"daemon-{self.daemons}",
+                suites=suites,
+                pace=self.pace,
+            )
+        )
+        self.queue = JobQueue(
+            self.jobs,
+            box.supervisor,
+            box.supervisor.events,
+            box.clock,
+            suites,
+            lambda: f"job-{len(self.jobs._jobs)}",
+            self.worker.poke,
+        )
+        self.worker.start(box.supervisor.settled)
+
+    async def restart(self, **fields):
+        await self.worker.close()
+        await self.box.restart(**fields)
+        self.begin()
+
+    async def submit(self, *targets, **fields):
+        return await self.queue.submit(JobRequest("scripted", targets, **fields))
+
+    async def until(self, what, seconds=3600.0):
+        """Wait in virtual time until `what` holds."""
+        end = self.box.clock.now() + seconds
+        while not await what():
+            assert self.box.clock.now() < end, "it did not happen"
+            await self.box.clock.sleep(0.5)
+
+    async def ended(self, job):
+        async def over():
+            return (await self.queue.job(job.id)).state.ended
+
+        await self.until(over)
+        return await self.queue.job(job.id)
+
+    async def phase(self, job, phase):
+        async def there():
+            return (await self.queue.job(job.id)).phase is phase
+
+        await self.until(there)
+
+    async def mode(self):
+        return (await self.box.store.desired()).phrase
+
+    async def leases(self):
+        return [one.holder for one in await self.box.supervisor.leases.active()]
+
+
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
