@@ -22,6 +22,11 @@ ROUNDING = MIB // 200 + 1
 """The log has two digits after the point."""
 BUILD = EngineBuild("llama-server", "11500")
 """About the one that was launched: its commit is of 2026-10-01."""
+_KNOWN = {
+    "batch", "context_per_slot", "cpu_moe_layers", "draft_model", "draft_n_max", "draft_type_k",
+    "draft_type_v", "embeddings", "flash_attention", "gpu_layers", "no_kv_offload", "no_projector_offload",
+    "projector", "slots", "spec_type", "swa_full", "threads", "type_k", "type_v", "ubatch",
+}  # fmt: skip
 _PARTS = {"model": "weights", "KV": "KV cache", "RS": "recurrent state", "compute": "compute buffer"}
 
 
@@ -55,6 +60,7 @@ class Reading:
     def spec(self) -> ServiceSpec:
         """How it was launched."""
         given = self.row["parameters"]
+        assert given.keys() <= _KNOWN, f"{self.name}: {given.keys() - _KNOWN} would be left out"
         kind, drafter = given.get("spec_type"), given.get("draft_model")
         switches = {"no_kv_offload": "--no-kv-offload", "swa_full": "--swa-full"}
         switches["no_projector_offload"] = "--no-mmproj-offload"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from gpumod.core.cards import CardModel
 from gpumod.core.ports import EngineBuild
@@ -105,9 +106,9 @@ def _vllm(file: str, sample: str, folder: Path) -> Iterator[Launch]:
 
 def _gguf(file: str, shape: str, folder: Path) -> str:
     """The path of a sparse file of that shape; one that is there already is the same."""
-    path = folder / f"{shape}.gguf"
+    entry = llama.data(file)["shapes"][shape]
+    path = folder / f"{shape}-{_mark(entry)}.gguf"
     if not path.exists():
-        entry = llama.data(file)["shapes"][shape]
         metadata: dict[str, Entry] = {key: _typed(*value) for key, value in entry["metadata"].items()}
         if "vocabulary" in entry:
             metadata["tokenizer.ggml.tokens"] = [""] * entry["vocabulary"]
@@ -126,8 +127,13 @@ def _typed(kind: str, value: Any) -> Entry:
 
 def _checkpoint(reading: vllm.Reading, folder: Path) -> str:
     """A folder with the configuration alone: the launches had dummy weights, and no files of them."""
-    place = folder / reading.row["shape"]
+    place = folder / f"{reading.row['shape']}-{_mark(reading.config)}"
     if not place.exists():
         place.mkdir()
         (place / "config.json").write_text(json.dumps(reading.config))
     return str(place)
+
+
+def _mark(content: dict[str, Any]) -> str:
+    """Tells files of one name and different content apart."""
+    return f"{crc32(json.dumps(content, sort_keys=True).encode()):08x}"

@@ -43,9 +43,10 @@ def cases(folder: Path) -> Iterator[Case]:
     for engine in ENGINES:
         samples = {sample: launches(engine, sample, folder) for sample in SAMPLES}
         everything = tuple(one for sample in samples.values() for one in sample)
-        like = tuple(taught_by_its_like(everything))
+        alike = {SEEN: samples[SEEN], HELD_OUT: everything}
         for sample, chosen in samples.items():
             if chosen:
+                like = taught_by_its_like(alike[sample])
                 own = tuple(one for one in like if one.launch.sample == sample)
                 yield Case(engine, sample, NOTHING, untaught(chosen))
                 yield Case(engine, sample, ANOTHER, taught_by_another(samples[SEEN], chosen))
