@@ -1,0 +1,1 @@
+"""Checkers of answers: pure functions of the answer and their arguments, each by a name."""
