@@ -60,8 +60,12 @@ class JobStore(Protocol):
         *,
         phase: JobPhase | None = None,
         progress: Progress | None = None,
+        reason: str | None = None,
     ) -> JobRecord | None:
-        """Say that the owner lives, and how far it is. None: it is not the owner any more."""
+        """Say that the owner lives, how far it is, and why it will fail once the box is put back.
+
+        None: it is not the owner any more.
+        """
         ...
 
     async def hold(

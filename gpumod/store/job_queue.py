@@ -256,6 +256,7 @@ def beat(
     now: float,
     phase: JobPhase | None,
     progress: Progress | None,
+    reason: str | None,
     decoder: Decoder,
 ) -> JobRecord | None:
     """Keep a sign of life."""
@@ -264,6 +265,8 @@ def beat(
         values["phase"] = phase.value
     if progress is not None:
         values["progress"] = encode(progress)
+    if reason is not None:
+        values["reason"] = clean(reason)
     if not _change(connection, claimant.matches(), values):
         return None
     return _present(connection, claimant.job, decoder)

@@ -71,10 +71,13 @@ class SqliteJobStore:
         *,
         phase: JobPhase | None = None,
         progress: Progress | None = None,
+        reason: str | None = None,
     ) -> JobRecord | None:
-        """Say that the owner lives, and how far it is. None: it is not the owner any more."""
+        """Say that the owner lives, how far it is, and why it will fail. None: it is not the owner any more."""
         claimant = Claimant(job, owner, attempt)
-        return await self._writer.run_lightly(job_queue.beat, claimant, now, phase, progress, self._decoder)
+        return await self._writer.run_lightly(
+            job_queue.beat, claimant, now, phase, progress, reason, self._decoder
+        )
 
     async def hold(
         self,

@@ -112,14 +112,16 @@ class MemoryJobStore:
         *,
         phase: JobPhase | None = None,
         progress: Progress | None = None,
+        reason: str | None = None,
     ) -> JobRecord | None:
-        """Say that the owner lives, and how far it is. None: it is not the owner any more."""
+        """Say that the owner lives, how far it is, and why it will fail. None: it is not the owner any more."""
         await self._turn("beat")
         record = self._owned(job, owner, attempt)
         if record is None:
             return None
         phase, progress = phase or record.phase, progress or record.progress
-        return self._put(replace(record, heartbeat=now, phase=phase, progress=progress))
+        why = record.reason if reason is None else reason
+        return self._put(replace(record, heartbeat=now, phase=phase, progress=progress, reason=why))
 
     async def hold(
         self,

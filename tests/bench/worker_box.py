@@ -96,7 +96,7 @@ class Bench:
         end = self.box.clock.now() + seconds
         while not await what():
             assert self.box.clock.now() < end, "it did not happen"
-            await self.box.clock.sleep(0.5)
+            await asyncio.sleep(0)
 
     async def ended(self, job):
         async def over():
@@ -116,8 +116,3 @@ class Bench:
 
     async def leases(self):
         return [one.holder for one in await self.box.supervisor.leases.active()]
-
-
-async def settle():
-    for _ in range(20):
-        await asyncio.sleep(0)

@@ -86,6 +86,17 @@ async def test_new_store_is_empty(store):
     assert not await store.delete_schedule("s1")
 
 
+async def test_why_a_job_will_fail_is_kept_until_it_ends(house):
+    store = house.jobs
+    await submit(store)
+    await store.claim("d1", 1000.0, stale=STALE)
+    beaten = await store.beat("j1", "d1", 1, 1001.0, phase=JobPhase.RESTORING, reason="no room")
+    assert beaten.reason == "no room"
+    assert (await store.beat("j1", "d1", 1, 1002.0)).reason == "no room"
+    store = await house.restart()
+    assert (await store.job("j1")).reason == "no room"
+
+
 async def test_everything_is_there_after_a_restart(house):
     store = house.jobs
     assert await store.submit(full()) == full()

@@ -51,7 +51,7 @@ class Attendant:
         self._leased: tuple[ServiceId, ...] = ()
         self._next_beat = parts.clock.monotonic() + parts.pace.beat
 
-    async def beat(self, phase: JobPhase | None = None) -> JobRecord:
+    async def beat(self, phase: JobPhase | None = None, reason: str | None = None) -> JobRecord:
         """Say that the job lives, and read it again.
 
         Raises:
@@ -60,7 +60,13 @@ class Attendant:
         clock = self._parts.clock
         self._next_beat = clock.monotonic() + self._parts.pace.beat
         job = await self._parts.store.beat(
-            self.job.id, self.job.owner, self.job.attempt, clock.now(), phase=phase, progress=self.progress
+            self.job.id,
+            self.job.owner,
+            self.job.attempt,
+            clock.now(),
+            phase=phase,
+            progress=self.progress,
+            reason=reason,
         )
         if job is None:
             raise Lost

@@ -124,11 +124,8 @@ def _verdict(now: Situation) -> End | None:
     if now.failure:
         return End(JobState.FAILED, now.failure)
     if now.job.phase is JobPhase.RESTORING:
-        return End(JobState.FAILED, now.job.reason or _LOST_REASON)
+        return End(JobState.FAILED, now.job.reason)
     return None
-
-
-_LOST_REASON = "it had failed, and the daemon ended before it could keep why: `gpumodctl events` tells"
 
 
 def _end_or_put_back(now: Situation, former: Desired, verdict: End) -> Act:

@@ -159,7 +159,7 @@ class JobRun:
         self._tell(f"has measured {aim.target}", target=aim.target)
 
     async def _put_back(self, former: Desired) -> None:
-        await self._attendant.beat(JobPhase.RESTORING)
+        await self._attendant.beat(JobPhase.RESTORING, reason=self._failure or None)
         self._tell(f"puts the box back to {former.phrase}", mode=former.mode)
         try:
             problem = await self._switch(former, on_failure=None, yields=False)
