@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gpumod.config.settings import Settings
+    from gpumod.core.job_ports import JobStore
     from gpumod.runners.notify import Notifier
     from gpumod.serving import Listeners
     from gpumod.supervisor.parts import Parts
@@ -121,22 +122,26 @@ async def _serve(settings: Settings, options: Options, adapt: Callable[[Parts], 
     notifier = Notifier()
     with StateLock(settings.state_dir):
         async with contextlib.AsyncExitStack() as stack:
-            parts = adapt(await build_parts(settings, SystemClock(), stack))
-            await Daemon(settings, options, parts, notifier).run()
+            parts, job_store = await build_parts(settings, SystemClock(), stack)
+            await Daemon(settings, options, adapt(parts), job_store, notifier).run()
     return 0
 
 
 class Daemon:
     """The life of one daemon, from adoption to its last answer."""
 
-    def __init__(self, settings: Settings, options: Options, parts: Parts, notifier: Notifier) -> None:
+    def __init__(
+        self, settings: Settings, options: Options, parts: Parts, job_store: JobStore, notifier: Notifier
+    ) -> None:
         self._settings = settings
         self._options = options
         self._parts = parts
         self._notifier = notifier
         from gpumod.supervisor.supervisor import Supervisor
+        from gpumod.wiring import build_jobs
 
         self._supervisor = Supervisor(parts)
+        self._jobs = build_jobs(parts, job_store, self._supervisor)
         self._ended = asyncio.Event()
         self._interrupts = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +161,7 @@ class Daemon:
             await listeners.start()
             self._spawn(self._notifier.feed_watchdog())
             self._spawn(self._note_boot(boot))
+            self._jobs.worker.start(self._supervisor.settled)
             self._notifier.send("READY=1", f"STATUS=listening on {', '.join(listeners.addresses)}")
             _log.info("gpumodd %s listens on %s", __version__, ", ".join(listeners.addresses))
             await self._until_told(listeners)
@@ -164,6 +170,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._jobs.worker.close()  # a job that runs goes on with the next daemon
             try:
                 await self._supervisor.close()
             finally:

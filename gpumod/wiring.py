@@ -9,11 +9,15 @@ import pwd
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpumod import __version__
+from gpumod.bench.queue import JobQueue
+from gpumod.bench.suites import SUITES
+from gpumod.bench.worker import JobWorker, WorkerParts
 from gpumod.config import reload_catalog
 from gpumod.core.errors import ConfigError
+from gpumod.core.job_ports import JobStore
 from gpumod.core.spec import EngineKind
 from gpumod.discovery.places import hub_cache
 from gpumod.engines import engines, run_command
@@ -32,13 +36,21 @@ if TYPE_CHECKING:
     from gpumod.config.settings import Settings
     from gpumod.core.names import ServiceId
     from gpumod.core.ports import Clock
+    from gpumod.supervisor.supervisor import Supervisor
 
 _ID_BYTES = 5
 _INSTANCE_DIGITS = 8
 
 
-async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncExitStack) -> Parts:
-    """Everything the supervisor is built from; the stack closes it in the opposite order.
+class Built(NamedTuple):
+    """What the rooms above are built from."""
+
+    parts: Parts
+    job_store: JobStore
+
+
+async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncExitStack) -> Built:
+    """Everything the supervisor and the jobs are built from; the stack closes it in the opposite order.
 
     Raises:
         StoreError: the database cannot be used.
@@ -58,7 +70,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
     )
     for runner in runners.values():
         stack.push_async_callback(runner.close)
-    return Parts(
+    parts = Parts(
         clock=clock,
         store=store,
         hardware=hardware,
@@ -88,6 +100,40 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
         log_keep=settings.log.keep,
         oracles={EngineKind.LLAMA_CPP: LlamaOracle(settings.engine_user)},
     )
+    return Built(parts, store.job_store)
+
+
+class JobRoom(NamedTuple):
+    """The queue of benchmark jobs, and who works through it."""
+
+    queue: JobQueue
+    worker: JobWorker
+
+
+def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> JobRoom:
+    """The jobs of a box. They reach it through the supervisor's ports alone."""
+    worker = JobWorker(
+        WorkerParts(
+            store=job_store,
+            switching=supervisor,
+            leases=supervisor.leases,
+            events=supervisor.events,
+            clock=parts.clock,
+            desired=parts.store.desired,
+            owner=f"{os.getpid()}-{parts.new_id()}",
+            suites=SUITES,
+        )
+    )
+    queue = JobQueue(
+        store=job_store,
+        switching=supervisor,
+        events=supervisor.events,
+        clock=parts.clock,
+        suites=SUITES,
+        new_id=parts.new_id,
+        poke=worker.poke,
+    )
+    return JobRoom(queue, worker)
 
 
 def check_engine_user(user: str | None, *, root: bool, in_unit: bool) -> None:

@@ -73,7 +73,7 @@ class SqliteJobStore:
         progress: Progress | None = None,
         reason: str | None = None,
     ) -> JobRecord | None:
-        """Say that the owner lives, how far it is, and why it will fail. None: it is not the owner any more."""
+        """Say that the owner lives, how far it is, and why it will fail. None: another one does."""
         claimant = Claimant(job, owner, attempt)
         return await self._writer.run_lightly(
             job_queue.beat, claimant, now, phase, progress, reason, self._decoder

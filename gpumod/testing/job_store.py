@@ -114,7 +114,7 @@ class MemoryJobStore:
         progress: Progress | None = None,
         reason: str | None = None,
     ) -> JobRecord | None:
-        """Say that the owner lives, how far it is, and why it will fail. None: it is not the owner any more."""
+        """Say that the owner lives, how far it is, and why it will fail. None: another one does."""
         await self._turn("beat")
         record = self._owned(job, owner, attempt)
         if record is None:

@@ -1,9 +1,12 @@
 """A box with a worker per test, closed at its end."""
 
+import asyncio
+
 import pytest
 
 from gpumod.core.units import GIB
 from gpumod.testing.box import SimulatedBox, mode, service
+from tests.at_once import AtOnce
 from tests.bench.worker_box import Bench
 
 CHAT = mode("chat", service("gemma", 20 * GIB), service("embed", 2 * GIB))
@@ -13,6 +16,7 @@ SPARE = mode("spare", service("tiny", 1 * GIB))
 
 @pytest.fixture
 async def make_bench():
+    asyncio.get_running_loop().set_default_executor(AtOnce())
     made = []
 
     async def make(*, start="chat", cards=1, **pace):

@@ -88,7 +88,7 @@ async def test_new_store_is_empty(store):
 
 async def test_why_a_job_will_fail_is_kept_until_it_ends(house):
     store = house.jobs
-    await submit(store)
+    await submit(store, "j1")
     await store.claim("d1", 1000.0, stale=STALE)
     beaten = await store.beat("j1", "d1", 1, 1001.0, phase=JobPhase.RESTORING, reason="no room")
     assert beaten.reason == "no room"
