@@ -60,4 +60,5 @@ def result(job="j1", target="code", suite="speed", label=""):
 
 
 def schedule(name="s1", **fields):
-    return Schedule(name, "0 2 * * 1-5", "Europe/Berlin", job().request, 1000.0, **fields)
+    given = {"cron": "0 2 * * 1-5", "timezone": "Europe/Berlin", "created": 1000.0, **fields}
+    return Schedule(name, request=job().request, **given)
