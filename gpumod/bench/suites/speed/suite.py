@@ -161,8 +161,8 @@ class _Run:
 
 
 def _measured(reply: Reply) -> bool:
-    """The end at the limit is what was asked for; nothing said is nothing measured."""
-    return reply.answered and (reply.outcome is not Outcome.EMPTY or bool(reply.reasoning))
+    """The end at the limit is what was asked for, and blanks are tokens too; without any there is nothing."""
+    return reply.answered and reply.times.first_token is not None
 
 
 def _account(reply: Reply) -> dict[str, object]:

@@ -108,6 +108,14 @@ async def test_chunks_of_several_tokens_count_as_the_server_tells():
     assert sample.numbers["speed.decode.client.v1@512"] == 8 / 2
 
 
+@pytest.mark.parametrize("said", [content(" \n"), reasoning("hm")])
+async def test_blanks_and_thoughts_are_tokens_too(said):
+    steps = (Wait(0.5), Packet((said,)), Wait(0.5), Packet((said,)))
+    sample, _ = await measure(Script(steps, usage=(512, 2, 0)))
+    assert sample.outcome is Outcome.OK
+    assert sample.numbers["speed.decode.client.v1@512"] == 2.0
+
+
 async def test_a_prompt_from_the_cache_is_no_measurement_of_reading():
     script = say("a b c", first=0.5, gap=0.25, prompt=512, cached=256, finish_reason="length")
     sample, _ = await measure(script, engine="vllm")
