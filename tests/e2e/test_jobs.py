@@ -1,0 +1,106 @@
+"""Benchmark jobs of a real daemon: llama.cpp on the CPU is measured, and the mode comes back."""
+
+import asyncio
+import signal
+
+import pytest
+
+from gpumod.core.job import JobId, JobPhase, JobRecord, JobRequest, JobState
+from gpumod.core.switch import BoxState
+from gpumod.daemon import SystemClock
+from gpumod.store import open_store
+from gpumod.testing.engine_server import Script
+from gpumod.testing.gguf import TINY, write_gguf
+
+pytest.importorskip("xllamacpp", reason="the embedded extra is not installed")
+
+pytestmark = pytest.mark.shared_processes
+
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def box(make_real_box):
+    """The mode chat, and a preset `tiny` for which it has to leave."""
+    box = make_real_box()
+    box.preset("chat", Script(host_mib=50), vram=700)
+    box.mode("chat", "chat")
+    model = box.root / "tiny.gguf"
+    write_gguf(model, TINY)
+    box.write(
+        "presets/tiny.yaml",
+        f"{{id: tiny, engine: llama.cpp, binary: embedded, model: {model}, context: 1024, slots: 1, "
+        f'vram: 400MiB, llama: {{threads: 1}}, env: {{TEST_BOX: "{box.root}/"}}}}',
+    )
+    box.start()
+    with box.client() as client:
+        client.switch("chat")
+    return box
+
+
+def ask(box, question):
+    """Ask the box's queue, from beside the daemon."""
+
+    async def answer():
+        store = await open_store(box.root / "state/gpumod.db", SystemClock())
+        try:
+            return await question(store.job_store)
+        finally:
+            await store.close()
+
+    return asyncio.run(answer())
+
+
+def submit(box, repeats):
+    parameters = {"depths": [32], "concurrency": [], "tokens": 8, "repeats": repeats}
+    request = JobRequest("speed", ("tiny",), parameters)
+    return ask(box, lambda jobs: jobs.submit(JobRecord(JobId("j1"), request, JobState.QUEUED, 0.0)))
+
+
+def job(box):
+    return ask(box, lambda jobs: jobs.job("j1"))
+
+
+def samples(box):
+    return ask(box, lambda jobs: jobs.samples("j1"))
+
+
+def assert_done(box, count):
+    box.wait_until("the job is over", lambda: job(box).state.ended, PATIENCE)
+    ended = job(box)
+    assert (ended.state, ended.reason) == (JobState.DONE, ""), box.log()
+    (result,) = ask(box, lambda jobs: jobs.results("j1"))
+    assert result.outcomes == {"ok": count}
+    assert len({sample.case for sample in samples(box)}) == len(samples(box)) == count
+    speeds = [metric for metric in result.metrics if metric.unit == "tokens/s"]
+    assert speeds
+    assert all(metric.value > 0 for metric in speeds)
+    with box.client() as client:
+        status = client.status()
+    assert (status.mode, status.state) == ("chat", BoxState.SETTLED)
+    assert status.leases == ()
+    assert set(box.engines()) == {"chat"}
+    return result
+
+
+def test_a_job_measures_llama_cpp_and_the_mode_is_back(box):
+    submit(box, 2)
+    result = assert_done(box, 2)
+    (service,) = result.provenance["services"]
+    assert service["id"] == "tiny"
+    assert service["files"][0]["size"] == (box.root / "tiny.gguf").stat().st_size
+    assert result.integrity == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("phase", [JobPhase.SWITCHING, JobPhase.MEASURING, JobPhase.RESTORING])
+def test_a_job_goes_on_with_the_next_daemon(box, phase, number):
+    submit(box, 8)
+    measuring = phase is JobPhase.MEASURING
+    box.wait_until(
+        f"it is {phase}",
+        lambda: samples(box) if measuring else job(box).phase is phase or job(box).state.ended,
+    )
+    box.stop(number)
+    box.start()
+    assert_done(box, 8)
