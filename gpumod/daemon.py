@@ -162,6 +162,7 @@ class Daemon:
             self._spawn(self._notifier.feed_watchdog())
             self._spawn(self._note_boot(boot))
             self._jobs.worker.start(self._supervisor.settled)
+            await self._jobs.schedules.start()
             self._notifier.send("READY=1", f"STATUS=listening on {', '.join(listeners.addresses)}")
             _log.info("gpumodd %s listens on %s", __version__, ", ".join(listeners.addresses))
             await self._until_told(listeners)
@@ -170,6 +171,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._jobs.schedules.close()
             await self._jobs.worker.close()  # a job that runs goes on with the next daemon
             try:
                 await self._supervisor.close()

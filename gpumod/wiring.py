@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gpumod import __version__
 from gpumod.bench.queue import JobQueue
+from gpumod.bench.schedules import Schedules
 from gpumod.bench.suites import SUITES
 from gpumod.bench.worker import JobWorker, WorkerParts
 from gpumod.config import reload_catalog
@@ -104,10 +105,11 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
 
 
 class JobRoom(NamedTuple):
-    """The queue of benchmark jobs, and who works through it."""
+    """The queue of benchmark jobs, who works through it, and what fills it by the clock."""
 
     queue: JobQueue
     worker: JobWorker
+    schedules: Schedules
 
 
 def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> JobRoom:
@@ -133,7 +135,7 @@ def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> Job
         new_id=parts.new_id,
         poke=worker.poke,
     )
-    return JobRoom(queue, worker)
+    return JobRoom(queue, worker, Schedules(job_store, queue.add, parts.clock))
 
 
 def check_engine_user(user: str | None, *, root: bool, in_unit: bool) -> None:

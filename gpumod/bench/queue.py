@@ -48,6 +48,16 @@ class JobQueue:
             InvalidRequestError: what it asks for makes no sense.
             NotFoundError: no such suite, preset, mode or job to wait for.
         """
+        return await self.add(JobRecord(JobId(self.new_id()), request, JobState.QUEUED, self.clock.now()))
+
+    async def add(self, wanted: JobRecord) -> JobRecord:
+        """Queue a job that has its id already, as a schedule's has; one that is there is answered as it is.
+
+        Raises:
+            InvalidRequestError: as `submit`.
+            NotFoundError: as `submit`.
+        """
+        request = wanted.request
         request = replace(request, parameters=self._suite(request.suite).parameters(request.parameters))
         self._check_targets(request.targets)
         _check_numbers(request)
@@ -55,9 +65,8 @@ class JobQueue:
             if len(text) > _LONGEST_TEXT:
                 raise InvalidRequestError(f"a label or a key has at most {_LONGEST_TEXT} characters")
         await self._check_after(request.after)
-        wanted = JobRecord(JobId(self.new_id()), request, JobState.QUEUED, self.clock.now())
-        kept = await self.store.submit(wanted)
-        if kept.id == wanted.id:
+        kept = await self.store.submit(replace(wanted, request=request))
+        if (kept.id, kept.created) == (wanted.id, wanted.created):
             self._tell(kept, f"is queued for {', '.join(request.targets)}")
         self.poke()
         return kept

@@ -7,10 +7,12 @@ from the table and the clock, so that a wake-up too many does nothing and one th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -26,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _QUEUED_AT_MOST = 10_000
 _AGAIN = timedelta(seconds=60)
-"""A firing that the store refused is tried again after so long."""
+"""What the store refused is tried again after so long."""
 _PUT_BACK = 86_400.0
 """A last firing that is farther in the future than this is a clock's mistake, and is not believed."""
 
@@ -69,7 +71,8 @@ class Schedules:
         self._clock = clock
         self._trigger = trigger
         self._one_at_a_time = asyncio.Lock()
-        self._firing: set[asyncio.Task[object]] = set()
+        self._busy: set[asyncio.Task[object]] = set()
+        self._closing = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             # No limit to lateness, which is one second by default: late is better than never. A second
@@ -78,24 +81,30 @@ class Schedules:
         )
 
     async def start(self) -> None:
-        """Make up for what was missed, and fire from now on.
-
-        Raises:
-            StoreError: the schedules cannot be read.
-        """
+        """Make up for what was missed, and fire from now on. Where the store fails, it is asked again."""
         self._scheduler.start()
-        for schedule in await self._store.schedules():
-            if self._arm(schedule):
-                await self.fire(schedule.id)
+        await self._begin()
+
+    async def _begin(self) -> None:
+        try:
+            async with self._at_work():
+                armed = [schedule.id for schedule in await self._store.schedules() if self._arm(schedule)]
+        except StoreError as error:
+            _log.warning("the schedules cannot be read now: %s", error.detail)
+            self._again(self._begin, "begin")
+            return
+        for schedule in armed:
+            await self.fire(schedule)
 
     async def close(self) -> None:
         """Fire no more; what is being submitted is."""
         if not self._scheduler.running:
             return
+        self._closing = True
         self._scheduler.remove_all_jobs()
         await asyncio.sleep(0)  # a wake-up that was given to the event loop becomes visible
-        if self._firing:
-            await asyncio.wait(self._firing)
+        if self._busy:
+            await asyncio.wait(self._busy)
         self._scheduler.shutdown(wait=False)
         await asyncio.sleep(0)  # it shuts down in the event loop's next turn
 
@@ -146,20 +155,27 @@ class Schedules:
 
     async def fire(self, schedule: ScheduleId) -> None:
         """Submit the job of the latest time that has passed since the last firing, if one has."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._firing.add(task)
         try:
-            async with self._one_at_a_time:
+            async with self._at_work():
                 await self._fire(schedule)
         except StoreError as error:
             _log.warning("schedule %s could not fire and tries again: %s", schedule, error.detail)
-            self._try_again(schedule)
+            self._again(partial(self.fire, schedule), f"fire {schedule}")
         except GpumodError as error:
             _log.warning("schedule %s could not fire: %s", schedule, error.detail)
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self) -> AsyncIterator[None]:
+        """One at a time; `close` waits for it."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._busy.add(task)
+        try:
+            async with self._one_at_a_time:
+                yield
         finally:
             if task is not None:
-                self._firing.discard(task)
+                self._busy.discard(task)
 
     async def _fire(self, name: ScheduleId) -> None:
         schedule = await self._one(name)
@@ -213,9 +229,11 @@ class Schedules:
         self._scheduler.add_job(self.fire, self._trigger(cron), [schedule.id], id=schedule.id)
         return True
 
-    def _try_again(self, schedule: ScheduleId) -> None:
+    def _again(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        if self._closing:
+            return
         trigger = DateTrigger(datetime.now(UTC) + _AGAIN)
-        self._scheduler.add_job(self.fire, trigger, [schedule], id=f"{schedule} again", replace_existing=True)
+        self._scheduler.add_job(work, trigger, id=f"again: {name}", replace_existing=True)
 
     def _disarm(self, schedule: ScheduleId) -> None:
         if self._scheduler.get_job(schedule) is not None:

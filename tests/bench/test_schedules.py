@@ -207,7 +207,21 @@ async def test_firing_that_the_store_refuses_is_still_due(house, caplog):
         await house.fire("2026-01-16T02:00")
     assert "schedule s1 could not fire and tries again: the disk is full" in caplog.text
     house.store.heal()
-    await house.fire("2026-01-16T02:01")
+    again = house.schedules._scheduler.get_job("again: fire s1")
+    again.modify(next_run_time=datetime.now(UTC))
+    await fired(house)
+    assert await house.jobs() == ["s1-20260116T0100Z"]
+
+
+async def test_schedules_that_cannot_be_read_at_the_start_are_asked_for_again(house, caplog):
+    await house.schedules.save(NIGHTLY)
+    house.store.fail(StoreError("the disk is away"), "schedules")
+    await house.restart("2026-01-16T12:00")
+    assert "the schedules cannot be read now: the disk is away" in caplog.text
+    house.store.heal()
+    (again,) = house.schedules._scheduler.get_jobs()
+    again.modify(next_run_time=datetime.now(UTC))
+    await fired(house)
     assert await house.jobs() == ["s1-20260116T0100Z"]
 
 
