@@ -172,3 +172,16 @@ def test_no_two_scenarios_ask_the_same():
 
 def test_the_files_are_where_they_are_looked_for():
     assert len(list(SHIPPED.glob("*.yaml"))) == len(shipped_packs())
+
+
+def test_there_are_150_scenarios_in_eight_packs_whose_names_say_how_many():
+    assert {pack.name: len(pack.scenarios) for pack in shipped_packs()} == {
+        "bugfind-15": 15,
+        "cli-40": 40,
+        "dataextract-15": 15,
+        "hermesagent-20": 20,
+        "instructfollow-15": 15,
+        "reasonmath-15": 15,
+        "structoutput-15": 15,
+        "toolcall-15": 15,
+    }

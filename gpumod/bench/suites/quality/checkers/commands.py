@@ -107,7 +107,8 @@ def _redirected(part: list[str | Operator]) -> tuple[list[str], tuple[str, ...]]
                 redirections += [f"{token.text[1:]} {_path(target)}", "2>&1"]
             else:
                 redirections.append(f"{token.text} {_path(target)}")
-    return words, tuple(sorted(redirections))
+    # `2>&1 >file` is not `>file 2>&1`: a copy of a stream is of what that is at this moment.
+    return words, tuple(redirections if "2>&1" in redirections else sorted(redirections))
 
 
 def _read(name: str, grammar: Grammar, words: list[str]) -> tuple[tuple[Option, ...], tuple[str, ...]]:
@@ -117,7 +118,8 @@ def _read(name: str, grammar: Grammar, words: list[str]) -> tuple[tuple[Option, 
     if grammar.old_style and words and not words[0].startswith("-"):
         waiting = iter([f"-{words[0]}", *words[1:]])
     for word in waiting:
-        if word == "--":
+        if word == "--" or (grammar.inner and len(operands) >= grammar.inner):
+            operands += [word] if word != "--" else []
             operands += [_path(one) for one in waiting]
         elif word.startswith("--"):
             long, equals, value = word.partition("=")
@@ -149,7 +151,7 @@ def _named(name: str, grammar: Grammar, option: str) -> str:
 
 
 def _find(words: list[str]) -> tuple[tuple[Option, ...], tuple[str, ...]]:
-    """Paths as operands; tests sorted unless they are grouped, actions last in their order."""
+    """Paths as operands; neighbouring tests sorted, unless they are grouped."""
     count = next((index for index, word in enumerate(words) if word.startswith(("-", "(", "!"))), len(words))
     paths = tuple(_path(word) for word in words[:count]) or (".",)
     expression: list[Option] = []
@@ -171,9 +173,21 @@ def _find(words: list[str]) -> tuple[tuple[Option, ...], tuple[str, ...]]:
     if expression and expression[-1][0] == "-print":
         expression.pop()
     if not any(name in _GROUPING for name, _ in expression):
-        tests = sorted(one for one in expression if one[0] not in _ACTIONS)
-        expression = tests + [one for one in expression if one[0] in _ACTIONS]
+        expression = _sorted_between_actions(expression)
     return tuple(expression), paths
+
+
+def _sorted_between_actions(expression: list[Option]) -> list[Option]:
+    """Tests commute with each other, not with an action: `-delete -name x` deletes everything."""
+    result: list[Option] = []
+    tests: list[Option] = []
+    for one in expression:
+        if one[0] in _ACTIONS:
+            result += [*sorted(tests), one]
+            tests = []
+        else:
+            tests.append(one)
+    return result + sorted(tests)
 
 
 def _path(word: str) -> str:

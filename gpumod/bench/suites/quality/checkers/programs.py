@@ -16,6 +16,7 @@ class Grammar:
         names: other names of options.
         number: the option that `-5` is short for.
         unordered: whether the order of the operands means nothing.
+        inner: after so many operands the rest is another program's and stays as it is.
         old_style: whether a first word without a dash is a cluster of options (`tar xzf`).
     """
 
@@ -23,11 +24,18 @@ class Grammar:
     names: Mapping[str, str] = field(default_factory=dict)
     number: str = ""
     unordered: bool = False
+    inner: int = 0
     old_style: bool = False
 
 
 def _grammar(
-    values: str = "", *, number: str = "", unordered: bool = False, old: bool = False, **names: str
+    values: str = "",
+    *,
+    number: str = "",
+    unordered: bool = False,
+    inner: int = 0,
+    old: bool = False,
+    **names: str,
 ) -> Grammar:
     """Names are written as `n="lines"`: -n and --lines are one option."""
     pairs = {f"--{long}": f"-{short}" for short, longs in names.items() for long in longs.split()}
@@ -36,6 +44,7 @@ def _grammar(
         pairs,
         number,
         unordered,
+        inner,
         old,
     )
 
@@ -134,7 +143,7 @@ PROGRAMS: Final[Mapping[str, Grammar]] = {
     "rsync": _grammar(
         "e exclude include f", a="archive", v="verbose", n="dry-run", z="compress", e="rsh", r="recursive"
     ),
-    "ssh": _grammar("p i L R D l o J F"),
+    "ssh": _grammar("p i L R D l o J F", inner=1),
     "scp": _grammar("P i o l F"),
     "journalctl": _grammar(
         "u n S U p o b t",
@@ -173,7 +182,8 @@ PROGRAMS: Final[Mapping[str, Grammar]] = {
         a="all",
     ),
     "docker run": _grammar(
-        "p v e w u name network entrypoint restart m gpus",
+        "p v e w u name network entrypoint restart m gpus mount",
+        inner=2,
         p="publish",
         v="volume",
         e="env",
@@ -187,7 +197,9 @@ PROGRAMS: Final[Mapping[str, Grammar]] = {
     "docker build": _grammar("t f build-arg target", t="tag", f="file"),
     "docker logs": _grammar("n since until", f="follow", n="tail", t="timestamps"),
     "docker ps": _grammar("f format n", a="all", q="quiet", f="filter", n="last"),
-    "xargs": _grammar("n P I d L a", n="max-args", P="max-procs", d="delimiter"),
+    "xargs": _grammar(
+        "n P I d L a", inner=1, r="no-run-if-empty", n="max-args", P="max-procs", d="delimiter"
+    ),
     "date": _grammar("d r f", d="date", u="utc universal"),
     "touch": _grammar("t d r", d="date", r="reference", unordered=True),
     "diff": _grammar("U C", r="recursive", U="unified", q="brief", i="ignore-case", w="ignore-all-space"),
@@ -218,10 +230,9 @@ SAME: Final[Mapping[tuple[str, str], str]] = {
     ("rm", "-R"): "-r",
     ("sed", "-r"): "-E",
     ("grep", "-R"): "-r",
-    ("docker logs", "--tail"): "-n",
-    ("curl", "--url"): "",
+    ("docker run", "--net"): "--network",
 }
-"""Options of a program that mean the same for every use in a scenario."""
+"""Options that do the same as another one, for any use in a scenario."""
 
 UNKNOWN: Final = Grammar()
 
