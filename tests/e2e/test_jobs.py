@@ -92,8 +92,15 @@ def test_a_job_measures_llama_cpp_and_the_mode_is_back(box):
     assert result.integrity == ()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("phase", [JobPhase.SWITCHING, JobPhase.MEASURING, JobPhase.RESTORING])
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        (JobPhase.SWITCHING, signal.SIGKILL),
+        (JobPhase.MEASURING, signal.SIGKILL),
+        (JobPhase.MEASURING, signal.SIGTERM),
+        (JobPhase.RESTORING, signal.SIGKILL),
+    ],
+)
 def test_a_job_goes_on_with_the_next_daemon(box, phase, number):
     submit(box, 8)
     measuring = phase is JobPhase.MEASURING
