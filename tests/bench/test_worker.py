@@ -254,18 +254,27 @@ async def test_foreign_use_of_the_card_fails_the_integrity(make_bench):
     assert "1024 MiB" in result.integrity[0]
 
 
-async def test_an_engine_that_dies_is_restarted_and_the_job_goes_on(make_bench):
+@pytest.mark.parametrize("outcome", [Outcome.DISCONNECTED, Outcome.REFUSED, Outcome.TIMEOUT])
+async def test_an_engine_that_dies_is_restarted_and_the_job_goes_on(make_bench, outcome):
     bench = await make_bench()
+    bench.suite.seconds = 0.2
+    up = []
 
     async def die(run):
         bench.box.processes.end(_key(bench, "qwen"), code=1)
-        return Outcome.DISCONNECTED
+        return outcome
+
+    async def look(run):
+        up.append("qwen" in bench.box.running())
+
+    bench.suite.on_case["qwen", "c1"] = look
 
     bench.suite.on_case["qwen", "c0"] = die
     job = await bench.ended(await bench.submit("qwen"))
     assert job.state is JobState.DONE
     (result,) = await bench.queue.results(job.id)
-    assert result.outcomes == {"disconnected": 1, "ok": 2}
+    assert result.outcomes == {outcome.value: 1, "ok": 2}
+    assert up == [True]
     assert "qwen was restarted meanwhile" in result.integrity
     assert await bench.mode() == "chat"
 

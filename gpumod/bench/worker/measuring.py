@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gpumod.core.service import ServiceRecord
 
 _TELL_EVERY = 2.0
+_CUT = frozenset({Outcome.DISCONNECTED, Outcome.REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,13 @@ class Measuring:
         await self._tell(aim, case.key)
         began = self._parts.clock.monotonic()
         sample = await self._attendant.attend(self._suite.run(case, self._parameters, bench))
-        if sample.outcome is Outcome.DISCONNECTED:
+        if sample.outcome in _CUT:
             # Who takes the box cuts requests: that says nothing about the target.
             await self._attendant.look()
         await self._checkpoint(replace(sample, target=aim.target, case=case.key), began)
-        if sample.outcome is Outcome.DISCONNECTED:
+        if sample.outcome in _CUT:  # that an engine has died is known a moment later
             await self._attendant.attend(self._parts.clock.sleep(self._parts.pace.look))
+        if ready_record(aim, await self._attendant.look()) is None:
             await self.revived(aim)
 
     async def _checkpoint(self, sample: Sample, began: float) -> None:

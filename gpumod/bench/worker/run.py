@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gpumod.bench.worker.attending import Attendant
@@ -21,7 +22,7 @@ from gpumod.bench.worker.brain import (
 from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.bench.worker.measuring import Measuring
 from gpumod.bench.worker.targets import Aim, aim_of, ready_record
-from gpumod.core.errors import GpumodError, StoreError, SwitchRunningError, UnreachableError
+from gpumod.core.errors import GpumodError, NotFoundError, StoreError, SwitchRunningError, UnreachableError
 from gpumod.core.events import EventKind
 from gpumod.core.job import JobPhase, JobRecord
 from gpumod.core.names import BLANK, SwitchId
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gpumod.bench.worker.parts import WorkerParts
 
 _log = logging.getLogger(__name__)
+_MOST_TRIPS = 10
+"""So often the box is brought to one target, or the target waited for, within one attempt."""
 
 
 class JobRun:
@@ -48,6 +51,7 @@ class JobRun:
         self._measuring: Measuring | None = None
         self._failure = ""
         self._preempted = ""
+        self._trips: Counter[str] = Counter()
         self._put_back_tries = 0
         self._stuck = ""
 
@@ -142,6 +146,9 @@ class JobRun:
     async def _go_to(self, aim: Aim) -> None:
         """Make the box what a target needs; where it was that already, its restart policy sees to it."""
         await self._attendant.beat(JobPhase.SWITCHING)
+        self._trips[aim.target] += 1
+        if self._trips[aim.target] > _MOST_TRIPS:
+            raise GpumodError(f"{aim.target} does not stay ready: it was waited for {_MOST_TRIPS} times")
         if (await self._desired()).same(aim.desired) and self._measuring is not None:
             await self._measuring.revived(aim)
             return
@@ -154,12 +161,20 @@ class JobRun:
         if self._measuring is None:
             return
         await self._attendant.beat(JobPhase.MEASURING)
-        await self._attendant.lease(aim)
+        try:
+            await self._attendant.lease(aim)
+        except NotFoundError as error:  # it went down, or somebody has begun to take it
+            raise Interrupted from error
         await self._measuring.measure(aim)
         self._tell(f"has measured {aim.target}", target=aim.target)
 
     async def _put_back(self, former: Desired) -> None:
         await self._attendant.beat(JobPhase.RESTORING, reason=self._failure or None)
+        pace = self._parts.pace
+        self._put_back_tries += 1
+        if self._put_back_tries > pace.put_back_tries:
+            self._stuck = "it was switched to, and the box is not in it"
+            return
         self._tell(f"puts the box back to {former.phrase}", mode=former.mode)
         try:
             problem = await self._switch(former, on_failure=None, yields=False)
@@ -169,8 +184,6 @@ class JobRun:
             problem = error.detail
         if not problem:
             return
-        pace = self._parts.pace
-        self._put_back_tries += 1
         if self._put_back_tries >= pace.put_back_tries:
             self._stuck = problem
         else:
