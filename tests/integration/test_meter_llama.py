@@ -21,7 +21,7 @@ __all__ = ["start"]
 
 pytest.importorskip("xllamacpp", reason="the embedded extra is not installed")
 
-SHAPE = Shape(layers=2, embedding=256, feed_forward=1024, heads=8, context=4096)
+SHAPE = Shape(layers=2, embedding=128, feed_forward=512, heads=4, context=4096)
 ASK = [{"role": "user", "content": "hello there"}]
 FLAGS = {"cache_prompt": False, "timings_per_token": True}
 

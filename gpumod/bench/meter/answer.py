@@ -6,6 +6,7 @@ A server's JSON may have any shape: what is not as OpenAI's API has it is left o
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -94,7 +95,7 @@ class Answer:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """In the order of their indexes."""
         calls = (self._calls[index] for index in sorted(self._calls))
-        return tuple(ToolCall(one.id, one.name, "".join(one.arguments)) for one in calls)
+        return tuple(ToolCall(whole([one.id]), whole([one.name]), whole(one.arguments)) for one in calls)
 
     def _delta(self, delta: dict[str, Any], at: float, told: int) -> None:
         spoke = len(self.content)
@@ -162,10 +163,24 @@ class Answer:
             self.error = str(error)[:300]
 
 
+def whole(pieces: Sequence[str]) -> str:
+    """The pieces as one text that can be encoded.
+
+    A server that cuts a character in two at a token's end may send half a surrogate pair in each delta:
+    halves that meet are one character again, and a half on its own becomes U+FFFD.
+    """
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def _document(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoAnswerError(f"it is no JSON: {error}") from error
     if not isinstance(document, dict):
         raise NoAnswerError("it is no JSON object")

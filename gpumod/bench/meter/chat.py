@@ -7,6 +7,7 @@ import json
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Final
 
+from gpumod.bench.meter.answer import whole
 from gpumod.bench.meter.exchange import Exchange, place
 from gpumod.bench.meter.reply import Reply, Times
 from gpumod.bench.meter.sampler import SERVER_DEFAULT, Sampler
@@ -121,8 +122,8 @@ def _reply(
     outcome, error = verdict or _verdict(exchange)
     return Reply(
         outcome,
-        text="".join(answer.content),
-        reasoning="".join(answer.reasoning),
+        text=whole(answer.content),
+        reasoning=whole(answer.reasoning),
         tool_calls=answer.tool_calls,
         finish_reason=answer.finish_reason,
         error=error,

@@ -1,6 +1,8 @@
 """The client against a scripted server on a virtual clock: it has to find the script's own numbers."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -224,3 +226,28 @@ async def test_many_at_once_do_not_disturb_each_other():
     for reply in replies:
         assert reply.text == "a b c d"
         assert reply.outcome is Outcome.OK
+
+
+UVLOOP = """
+import uvloop
+from gpumod.bench.meter.chat import chat
+from gpumod.testing.clock import FakeClock
+from gpumod.testing.scripted_answers import say
+from gpumod.testing.scripted_server import ScriptedServer
+
+async def main():
+    clock = FakeClock(0.0)
+    async with ScriptedServer(clock, [say("one two", first=0.5, gap=0.25)]) as server:
+        reply = await chat(server.endpoint(), [], timeout=600.0, clock=clock)
+    print(reply.outcome, reply.times.chunks)
+
+uvloop.run(main())
+"""
+
+
+def test_it_works_on_uvloop_too():
+    """In a process of its own: uvloop keeps two descriptors for the life of a process."""
+    done = subprocess.run(
+        [sys.executable, "-c", UVLOOP], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "ok (0.5, 0.75)\n", done.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpumod.bench.meter.answer import Answer, NoAnswerError
+from gpumod.bench.meter.answer import Answer, NoAnswerError, whole
 from gpumod.bench.meter.sse import LIMIT, EventStream, EventTooLongError
 
 
@@ -123,10 +123,16 @@ def test_an_error_in_the_stream_is_kept(data):
     assert answer_to((0.0, data)).error == "out of cards"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b"\xff\xfe"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_json_object_is_told(data):
     with pytest.raises(NoAnswerError):
         Answer().event(data, 0.0)
+
+
+def test_halves_of_a_character_are_put_together_or_replaced():
+    assert whole(["a", "\ud83d", "\ude00", "b"]) == "a\U0001f600b"
+    assert whole(["a\ud83d", "b"]) == "a\ufffdb"
+    assert whole(["é"]) == "é"
 
 
 NAMES = sorted(

@@ -7,6 +7,6 @@ from gpumod.core.job_ports import Suite
 
 def suite() -> Suite:
     """The suite."""
-    from gpumod.bench.suites.speed.suite import Speed
+    from gpumod.bench.suites.speed.measuring import Speed
 
     return Speed()

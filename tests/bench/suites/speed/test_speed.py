@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gpumod.bench.suites import SUITES
 from gpumod.bench.suites.speed import prompts, suite
 from gpumod.core.errors import GpumodError, InvalidRequestError, StoreError
 from gpumod.core.job import Outcome
@@ -206,6 +207,10 @@ async def test_metrics_over_samples():
     assert found["speed.draft.acceptance.v1"].value == 0.75
     assert found["speed.draft.drafted.v1"].value == 24
     assert set(found["speed.decode.client.v1@512"].by_case) == {"depth-512-0", "depth-512-1", "depth-512-2"}
+
+
+def test_it_is_found_by_its_name_again_and_again():
+    assert [SUITES["speed"]().name for _ in range(2)] == ["speed", "speed"]
 
 
 def test_cases_are_rounds_of_what_fits():
