@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from gpumod.bench.suites.quality.answer import Answer, Call, without_thinking
 from gpumod.bench.suites.quality.scenario import Scenario, Script, Turn
@@ -20,7 +21,7 @@ class Conversation:
         self._text = ""
         self._turns = 0
         self._at_work = True
-        self.messages: list[Mapping[str, object]] = []
+        self.messages: list[Mapping[str, Any]] = []
         if scenario.system:
             self.messages.append({"role": "system", "content": scenario.system})
         self._next_prompt()

@@ -35,6 +35,23 @@ def shipped_packs() -> tuple[Pack, ...]:
     return load_packs(SHIPPED)
 
 
+def packs_of(folder: Path) -> tuple[Pack, ...]:
+    """As `load_packs`; files that have not changed are not read again.
+
+    Raises:
+        ConfigError: as there.
+    """
+    files = [(path.name, path.stat()) for path in sorted(folder.glob("*.yaml"))]
+    seen = tuple((name, found.st_ino, found.st_size, found.st_mtime_ns) for name, found in files)
+    return _packs_as_seen(folder, seen)
+
+
+@functools.lru_cache(maxsize=4)
+def _packs_as_seen(folder: Path, seen: tuple[tuple[str, int, int, int], ...]) -> tuple[Pack, ...]:
+    del seen
+    return load_packs(folder)
+
+
 def load_packs(folder: Path) -> tuple[Pack, ...]:
     """Every pack of a folder (`*.yaml`), by name. A folder that is not there has none.
 

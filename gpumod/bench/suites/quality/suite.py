@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from gpumod.bench.meter.sampler import SAMPLERS
 from gpumod.bench.statistics import wilson_interval
 from gpumod.bench.suites.quality.answer import Answer, Call, arguments_of
 from gpumod.bench.suites.quality.conversation import Conversation
-from gpumod.bench.suites.quality.loading import load_packs, shipped_packs
+from gpumod.bench.suites.quality.loading import packs_of, shipped_packs
 from gpumod.bench.suites.quality.scenario import Pack, Scenario, Turn
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job import Metric, Outcome, Sample
@@ -110,7 +111,8 @@ class QualitySuite:
 
     async def run(self, case: Case, parameters: Mapping[str, object], bench: Bench) -> Sample:
         """Ask, carry out tool calls, ask again, and check the end."""
-        scenario = self._scenario(case.key, parameters)
+        # The first time it reads files, for some tenths of a second.
+        scenario = await asyncio.to_thread(self._scenario, case.key, parameters)
         conversation = Conversation(scenario)
         at, began = bench.clock.now(), bench.clock.monotonic()
         tokens = 0
@@ -167,7 +169,7 @@ class QualitySuite:
         return dict(_found(str(one), shipped, own) for one in asked)
 
     def _own_packs(self, shipped: Mapping[str, Pack]) -> dict[str, Pack]:
-        own = {one.name: one for one in (load_packs(self._own) if self._own else ())}
+        own = {one.name: one for one in (packs_of(self._own) if self._own else ())}
         if taken := sorted(own.keys() & shipped.keys()):
             raise InvalidRequestError(f"{taken[0]} is the name of a shipped pack; give your own another one")
         return own

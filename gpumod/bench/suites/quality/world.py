@@ -9,7 +9,7 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from gpumod.bench.suites.quality.calculator import calculate
 
@@ -60,7 +60,7 @@ class World:
         """A world of its own."""
         return copy.deepcopy(self)
 
-    def call(self, tool: str, arguments: Mapping[str, object] | None) -> object:
+    def call(self, tool: str, arguments: Mapping[str, object] | None) -> Mapping[str, Any]:
         """Use a tool; the answer is a JSON value. A refusal is an answer with the key `error`."""
         try:
             if arguments is None:
@@ -119,37 +119,37 @@ def _checked(tool: str, arguments: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in arguments.items()}
 
 
-def _list_notes(world: World) -> object:
+def _list_notes(world: World) -> Mapping[str, Any]:
     return {"notes": sorted(world.notes)}
 
 
-def _read_note(world: World, name: str) -> object:
+def _read_note(world: World, name: str) -> Mapping[str, Any]:
     if name not in world.notes:
         raise ToolFault(f"there is no note {name!r}")
     return {"name": name, "text": world.notes[name]}
 
 
-def _write_note(world: World, name: str, text: str) -> object:
+def _write_note(world: World, name: str, text: str) -> Mapping[str, Any]:
     if len(text) > _LONGEST:
         raise ToolFault("the text is too long")
     world.notes[name] = text
     return {"written": name}
 
 
-def _append_note(world: World, name: str, text: str) -> object:
+def _append_note(world: World, name: str, text: str) -> Mapping[str, Any]:
     if name not in world.notes:
         raise ToolFault(f"there is no note {name!r}")
     return _write_note(world, name, world.notes[name].rstrip("\n") + "\n" + text)
 
 
-def _delete_note(world: World, name: str) -> object:
+def _delete_note(world: World, name: str) -> Mapping[str, Any]:
     if name not in world.notes:
         raise ToolFault(f"there is no note {name!r}")
     del world.notes[name]
     return {"deleted": name}
 
 
-def _list_events(world: World, date: str) -> object:
+def _list_events(world: World, date: str) -> Mapping[str, Any]:
     if not _DATE.fullmatch(date):
         raise ToolFault("date must be YYYY-MM-DD")
     found = [
@@ -160,23 +160,23 @@ def _list_events(world: World, date: str) -> object:
     return {"date": date, "events": sorted(found, key=lambda one: one["start"])}
 
 
-def _add_event(world: World, title: str, date: str, start: str, end: str) -> object:
+def _add_event(world: World, title: str, date: str, start: str, end: str) -> Mapping[str, Any]:
     return {"added": world.add_event(title, date, start, end)}
 
 
-def _move_event(world: World, id: str, date: str, start: str, end: str) -> object:
+def _move_event(world: World, id: str, date: str, start: str, end: str) -> Mapping[str, Any]:
     world.move_event(id, date, start, end)
     return {"moved": id}
 
 
-def _delete_event(world: World, id: str) -> object:
+def _delete_event(world: World, id: str) -> Mapping[str, Any]:
     if id not in world.events:
         raise ToolFault(f"there is no event {id!r}")
     del world.events[id]
     return {"deleted": id}
 
 
-def _search(world: World, query: str) -> object:
+def _search(world: World, query: str) -> Mapping[str, Any]:
     words = set(_WORD.findall(query.lower()))
     scored = []
     for title, text in world.pages.items():
@@ -192,32 +192,32 @@ def _search(world: World, query: str) -> object:
     }
 
 
-def _open_page(world: World, title: str) -> object:
+def _open_page(world: World, title: str) -> Mapping[str, Any]:
     if title not in world.pages:
         raise ToolFault(f"there is no page {title!r}")
     return {"title": title, "text": world.pages[title]}
 
 
-def _calculate(_: World, expression: str) -> object:
+def _calculate(_: World, expression: str) -> Mapping[str, Any]:
     try:
         return {"value": calculate(expression)}
     except ValueError as error:
         raise ToolFault(str(error)) from error
 
 
-def _find_contact(world: World, name: str) -> object:
+def _find_contact(world: World, name: str) -> Mapping[str, Any]:
     found = {one: address for one, address in world.contacts.items() if name.lower() in one.lower()}
     return {"contacts": [{"name": one, "address": address} for one, address in sorted(found.items())]}
 
 
-def _send_message(world: World, to: str, text: str) -> object:
+def _send_message(world: World, to: str, text: str) -> Mapping[str, Any]:
     if to not in world.contacts.values():
         raise ToolFault(f"{to!r} is no address of a contact")
     world.outbox.append((to, text))
     return {"sent": to}
 
 
-TOOLS: Final[Mapping[str, Callable[..., object]]] = {
+TOOLS: Final[Mapping[str, Callable[..., Mapping[str, Any]]]] = {
     "list_notes": _list_notes,
     "read_note": _read_note,
     "write_note": _write_note,
@@ -273,7 +273,7 @@ _WHAT: Final[Mapping[str, str]] = {
 }
 
 
-def tool_definitions() -> list[dict[str, object]]:
+def tool_definitions() -> list[dict[str, Any]]:
     """The tools as an OpenAI server wants them."""
     return [
         {

@@ -34,7 +34,7 @@ class Calls(Rule):
             return f"{answer.calls[0].name} is called" if given else None
         if not given:
             return "no tool is called"
-        if self.order == "any" and len(given) > 1:
+        if self.order == "any" and len(self.are) > 1:
             return unordered(given, self.are, "the list of calls")
         return difference(given, self.are, "call")
 
