@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gpumod.bench.statistics import Interval, mean_interval
+from gpumod.bench.statistics import Interval, mean_interval, wilson_interval
 from gpumod.core.job import Metric, Sample
 
 AT: Final = "@"
@@ -22,6 +22,7 @@ class Pooling(StrEnum):
     FIRST = "the first sample's"
     MOST = "the largest of the samples"
     SUM = "the sum over the samples"
+    SHARE = "points of a hundred: the share of samples above 0, with Wilson's 95 % score interval"
     RATIO = "the ratio of two sums over the samples, with the t interval of a ratio estimator"
 
 
@@ -104,8 +105,20 @@ def _pooled(pooling: Pooling, values: list[float]) -> Interval | None:
         return None
     if pooling is Pooling.MEAN:
         return mean_interval(values, scale=(0.0, math.inf)) if len(values) > 1 else _point(values[0], 1)
+    if pooling is Pooling.SHARE:
+        return share(values)
     one = {Pooling.FIRST: values[0], Pooling.MOST: max(values), Pooling.SUM: math.fsum(values)}[pooling]
     return _point(one, len(values))
+
+
+def share(values: Sequence[float]) -> Interval:
+    """Points of a hundred for the samples above 0, with Wilson's score interval.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    rate = wilson_interval(sum(one > 0 for one in values), len(values))
+    return Interval(100 * rate.value, 100 * rate.low, 100 * rate.high, rate.count)
 
 
 def _point(value: float, count: int) -> Interval:

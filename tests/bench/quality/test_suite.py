@@ -72,16 +72,16 @@ async def played(answers, given=None, only=None):
 async def test_a_model_that_is_always_right_gets_all_points():
     samples, metrics, _ = await played(playing(lambda scenario: scenario.right))
     assert {one.outcome for one in samples} == {Outcome.OK}, [one for one in samples if not one.score]
-    assert metrics["quality.points"].value == 100
-    assert metrics["quality.points"].count == len(scenarios())
-    assert metrics["quality.points"].low > 97
-    assert metrics["quality.unscored"].value == 0
+    assert metrics["quality.points.v1"].value == 100
+    assert metrics["quality.points.v1"].count == len(scenarios())
+    assert metrics["quality.points.v1"].low > 97
+    assert metrics["quality.unscored.v1"].value == 0
 
 
 async def test_a_model_that_is_always_wrong_gets_none():
     samples, metrics, _ = await played(playing(lambda scenario: scenario.wrong[0]))
     assert {one.outcome for one in samples} == {Outcome.WRONG}
-    assert metrics["quality.points"].value == 0
+    assert metrics["quality.points.v1"].value == 0
     assert all(one.details["complaints"] for one in samples)
 
 
@@ -90,14 +90,14 @@ async def test_points_of_a_pack_carry_wilsons_interval_and_each_cases_value():
         return scenario.right if scenario.level == "easy" else scenario.wrong[0]
 
     samples, metrics, _ = await played(playing(choose), {"packs": ["reasonmath-15"]})
-    found = metrics["quality.reasonmath-15.points"]
+    found = metrics["quality.points.v1@reasonmath-15"]
     assert (found.value, found.count, found.unit) == (20.0, 15, "points")
     assert (found.low, found.high) == (pytest.approx(7.05, abs=0.01), pytest.approx(45.19, abs=0.01))
     assert found.by_case == {one.case: one.score for one in samples}
     assert sum(found.by_case.values()) == 3
-    assert [one for one in metrics if one.endswith(".points")] == [
-        "quality.points",
-        "quality.reasonmath-15.points",
+    assert [one for one in metrics if "points" in one] == [
+        "quality.points.v1",
+        "quality.points.v1@reasonmath-15",
     ]
 
 
@@ -117,8 +117,8 @@ async def test_points_of_a_pack_carry_wilsons_interval_and_each_cases_value():
 async def test_what_ends_an_answer_is_told_apart(script, outcome, score):
     (sample,), metrics, _ = await played([script], only="reasonmath-15/crates")
     assert (sample.outcome, sample.score) == (outcome, score)
-    assert metrics["quality.unscored"].value == (score is None)
-    assert metrics["quality.points"].value == (None if score is None else 100 * score)
+    assert metrics["quality.unscored.v1"].value == (score is None)
+    assert metrics["quality.points.v1"].value == (None if score is None else 100 * score)
 
 
 async def test_what_a_server_refuses_is_no_wrong_answer_in_the_points():
@@ -127,10 +127,10 @@ async def test_what_a_server_refuses_is_no_wrong_answer_in_the_points():
 
     right = playing(lambda scenario: scenario.right)
     _, metrics, _ = await played(answer, {"packs": ["reasonmath-15"]})
-    points = metrics["quality.points"]
+    points = metrics["quality.points.v1"]
     assert (points.value, points.count) == (100.0, 14)
     assert "reasonmath-15/crates" not in points.by_case
-    assert metrics["quality.unscored"].value == 1
+    assert metrics["quality.unscored.v1"].value == 1
 
 
 async def test_the_sampler_the_limit_and_the_tools_are_sent():

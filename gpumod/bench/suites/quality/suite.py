@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from gpumod.bench.formulas import AT, share
+from gpumod.bench.formulas import metrics as pooled
 from gpumod.bench.meter.chat import chat
 from gpumod.bench.meter.reply import Reply
 from gpumod.bench.meter.sampler import SAMPLERS
-from gpumod.bench.statistics import wilson_interval
 from gpumod.bench.suites.quality.answer import Answer, Call, arguments_of
 from gpumod.bench.suites.quality.conversation import Conversation
+from gpumod.bench.suites.quality.formulas import POINTS, TOKENS, TURNS, UNSCORED
 from gpumod.bench.suites.quality.loading import packs_of, shipped_packs
 from gpumod.bench.suites.quality.scenario import Pack, Scenario, Turn
 from gpumod.core.errors import InvalidRequestError
@@ -22,7 +24,6 @@ from gpumod.core.job import Metric, Outcome, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
 
 VERSION: Final = "1"
-_FULL: Final = 100.0
 _UNSCORED: Final = frozenset({Outcome.REFUSED, Outcome.DISCONNECTED, Outcome.SANDBOX})
 """Of these nothing follows about the model."""
 _LONGEST_TEXT: Final = 4000
@@ -133,26 +134,20 @@ class QualitySuite:
         seconds = bench.clock.monotonic() - began
         sample = judged(scenario, conversation.answer, reply, bench.endpoint.target)
         numbers = {
-            "quality.completion_tokens": float(tokens),
-            "quality.turns": float(conversation.answer.turns),
+            UNSCORED.id: float(sample.score is None),
+            TOKENS.id: float(tokens),
+            TURNS.id: float(conversation.answer.turns),
         }
         return replace(sample, numbers=numbers, at=at, seconds=seconds)
 
     def metrics(self, samples: Sequence[Sample], parameters: Mapping[str, object]) -> tuple[Metric, ...]:
         """Points of a hundred over all and per pack, and how many scenarios say nothing of the model."""
         scored = {one.case: one.score for one in samples if one.score is not None}
-        unscored = sum(one.score is None for one in samples)
         packs = [
-            _points(f"quality.{name}.points", {key: value for key, value in scored.items() if _of(key, name)})
+            _points(f"{POINTS.id}{AT}{name}", {key: one for key, one in scored.items() if _of(key, name)})
             for name in self._chosen(parameters["packs"])
         ]
-        return (
-            _points("quality.points", scored),
-            *packs,
-            Metric(
-                "quality.unscored", float(unscored), "scenarios", count=len(samples), larger_is_better=False
-            ),
-        )
+        return (_points(POINTS.id, scored), *packs, *pooled((UNSCORED, TOKENS, TURNS), samples))
 
     def _chosen(self, asked: object) -> dict[str, Pack]:
         """The packs that were asked for, by what the parameters call them; the shipped ones by default.
@@ -226,12 +221,9 @@ def _of(case: str, pack: str) -> bool:
 
 def _points(formula: str, scores: Mapping[str, float]) -> Metric:
     if not scores:
-        return Metric(formula, None, "points", larger_is_better=True)
-    found = wilson_interval(sum(one > 0 for one in scores.values()), len(scores))
-    return Metric(
-        formula, _FULL * found.value, "points", _FULL * found.low, _FULL * found.high,
-        count=len(scores), larger_is_better=True, by_case=dict(scores),
-    )  # fmt: skip
+        return Metric(formula, None, POINTS.unit, larger_is_better=True)
+    found = share(list(scores.values()))
+    return Metric(formula, found.value, POINTS.unit, found.low, found.high, found.count, True, dict(scores))
 
 
 def _whole(value: object) -> int:
