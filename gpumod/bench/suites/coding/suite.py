@@ -1,0 +1,118 @@
+"""The suite `coding`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gpumod.bench.statistics import mean_interval, wilson_interval
+from gpumod.bench.suites.coding.attempt import DEFAULTS, attempt, check_parameters, content_hash, level_of
+from gpumod.bench.suites.coding.levels import LEVELS
+from gpumod.core.job import Metric, Sample
+from gpumod.core.job_ports import Bench, Case, Endpoint
+
+VERSION: Final = "1"
+FULL: Final = 100.0
+_DEFAULTS: Final[Mapping[str, object]] = {"iterations": 15, **DEFAULTS}
+
+
+class CodingSuite:
+    """Five modules to write, some times over; hidden tests give the points."""
+
+    @property
+    def name(self) -> str:
+        """As in `job submit --suite`."""
+        return "coding"
+
+    @property
+    def version(self) -> str:
+        """Grows with every change that changes scores."""
+        return VERSION
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over prompts, hidden tests, given modules and all code of this suite."""
+        return content_hash()
+
+    def parameters(self, given: Mapping[str, object]) -> Mapping[str, object]:
+        """The parameters with every default filled in.
+
+        Raises:
+            InvalidRequestError: an unknown or a wrong one.
+        """
+        return check_parameters(self.name, given, _DEFAULTS, "iterations")
+
+    def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
+        """Every level of every iteration; one iteration is done before the next begins."""
+        del endpoint
+        count = int(str(parameters["iterations"]))
+        return [
+            Case(f"{iteration:03}/{key}", {"level": key, "iteration": iteration})
+            for iteration in range(1, count + 1)
+            for key in LEVELS
+        ]
+
+    async def run(self, case: Case, parameters: Mapping[str, object], bench: Bench) -> Sample:
+        """Ask for one level, and grade it.
+
+        Raises:
+            NoSandboxError: this box has no sandbox.
+        """
+        return await attempt(level_of(case.data["level"]), case, parameters, bench)
+
+    def metrics(self, samples: Sequence[Sample], parameters: Mapping[str, object]) -> tuple[Metric, ...]:
+        """Points per iteration and per level, and how often everything was right.
+
+        An iteration counts if all of its levels have a score: where a server failed, nothing is known.
+        """
+        del parameters
+        by_iteration: dict[str, dict[str, float]] = defaultdict(dict)
+        for sample in samples:
+            iteration, _, level = sample.case.partition("/")
+            if sample.score is not None:
+                by_iteration[iteration][level] = sample.score
+        whole = {
+            key: sum(points.values()) for key, points in by_iteration.items() if len(points) == len(LEVELS)
+        }
+        levels = [
+            _points(
+                f"coding.{key}.points.v1",
+                {name: points[key] for name, points in by_iteration.items() if key in points},
+                level.points,
+            )
+            for key, level in LEVELS.items()
+        ]
+        perfect = {key: float(points > FULL - 1e-6) for key, points in whole.items()}
+        return (
+            _points("coding.points.v1", whole, FULL),
+            share("coding.perfect.v1", perfect),
+            *levels,
+            _mean_seconds(samples),
+        )
+
+
+def share(formula: str, by_case: Mapping[str, float]) -> Metric:
+    """How many of the cases have a one, with Wilson's interval."""
+    if not by_case:
+        return Metric(formula, None, "share", larger_is_better=True)
+    found = wilson_interval(round(sum(by_case.values())), len(by_case))
+    return Metric(formula, found.value, "share", found.low, found.high, found.count, True, dict(by_case))
+
+
+def _points(formula: str, by_case: Mapping[str, float], full: float) -> Metric:
+    if not by_case:
+        return Metric(formula, None, "points", larger_is_better=True)
+    found = mean_interval(list(by_case.values()), scale=(0.0, full))
+    return Metric(formula, found.value, "points", found.low, found.high, found.count, True, dict(by_case))
+
+
+def _mean_seconds(samples: Sequence[Sample]) -> Metric:
+    """Over the requests that were answered, however well: a refused one takes no time and says nothing."""
+    formula = "coding.request_seconds.v1"
+    by_case = {one.case: one.numbers[formula] for one in samples if one.score is not None}
+    if not by_case:
+        return Metric(formula, None, "s", larger_is_better=False)
+    found = mean_interval(list(by_case.values()), scale=(0.0, float("inf")))
+    high = found.high if found.count > 1 else None
+    return Metric(formula, found.value, "s", found.low, high, found.count, False, by_case)
