@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpumod import __version__
 from gpumod.bench.queue import JobQueue
 from gpumod.bench.schedules import Schedules
-from gpumod.bench.suites import SUITES
+from gpumod.bench.suites import suites_with
 from gpumod.bench.worker import JobWorker, WorkerParts
 from gpumod.config import reload_catalog
 from gpumod.core.errors import ConfigError
@@ -112,8 +112,12 @@ class JobRoom(NamedTuple):
     schedules: Schedules
 
 
-def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> JobRoom:
-    """The jobs of a box. They reach it through the supervisor's ports alone."""
+def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor, own_packs: Path) -> JobRoom:
+    """The jobs of a box. They reach it through the supervisor's ports alone.
+
+    The folder of the user's own packs of scenarios need not be there.
+    """
+    suites = suites_with(own_packs)
     worker = JobWorker(
         WorkerParts(
             store=job_store,
@@ -123,7 +127,7 @@ def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> Job
             clock=parts.clock,
             desired=parts.store.desired,
             owner=f"{os.getpid()}-{parts.new_id()}",
-            suites=SUITES,
+            suites=suites,
         )
     )
     queue = JobQueue(
@@ -131,7 +135,7 @@ def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor) -> Job
         switching=supervisor,
         events=supervisor.events,
         clock=parts.clock,
-        suites=SUITES,
+        suites=suites,
         new_id=parts.new_id,
         poke=worker.poke,
     )

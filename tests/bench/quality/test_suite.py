@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gpumod.bench.suites import SUITES, suites_with
 from gpumod.bench.suites.quality import suite
 from gpumod.bench.suites.quality.loading import shipped_packs
 from gpumod.core.errors import ConfigError, InvalidRequestError
@@ -200,6 +201,13 @@ def test_own_packs_come_from_the_folder_and_are_named_with_their_hash(tmp_path):
     assert re.fullmatch(r"\['mine@[0-9a-f]{16}', 'reasonmath-15'\]", str(parameters["packs"]))
     assert quality.parameters(parameters) == parameters
     assert next(one.key for one in quality.cases(parameters, NOWHERE)) == "mine/one"
+
+
+def test_the_daemons_suites_have_the_packs_of_the_configured_folder(tmp_path):
+    (tmp_path / "mine.yaml").write_text(OWN)
+    assert "mine@" in str(suites_with(tmp_path)["quality"]().parameters({"packs": ["mine"]}))
+    with pytest.raises(InvalidRequestError, match="no pack 'mine'"):
+        SUITES["quality"]().parameters({"packs": ["mine"]})
 
 
 def test_a_job_does_not_go_on_with_an_own_pack_that_was_changed(tmp_path):

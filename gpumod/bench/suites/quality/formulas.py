@@ -9,7 +9,7 @@ from gpumod.bench.formulas import Formula, Pooling
 POINTS: Final = Formula(
     "quality.points.v1", "points",
     "A scenario has 1 if every check of its answer is satisfied, else 0: a wrong, empty or late answer and "
-    "one cut at the token limit have 0. Scenarios that the server refused or broke off have no value and do not "
+    "one cut at the token limit have 0. What the server refused or broke off has no value and does not "
     "count. Over all scenarios, and at each pack.",
     larger_is_better=True, pooling=Pooling.SHARE,
 )  # fmt: skip
