@@ -67,7 +67,7 @@ class HeaderCache(Generic[_Header]):
             return self._load(path)
         except ModelFileError as problem:
             # Without the traceback, which holds on to the reader's buffers.
-            return ModelFileError(problem.detail)
+            return ModelFileError(problem.detail, broken=problem.broken)
 
     def _identity(self, path: str) -> tuple[_FileIdentity, ...]:
         return tuple(_file_identity(one) for one in self._files(path))
@@ -91,5 +91,5 @@ def _file_identity(path: str) -> _FileIdentity:
 
 def _answer(found: _Header | ModelFileError) -> _Header:
     if isinstance(found, ModelFileError):
-        raise ModelFileError(found.detail)
+        raise ModelFileError(found.detail, broken=found.broken)
     return found

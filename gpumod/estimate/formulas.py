@@ -8,6 +8,7 @@ from typing import Final
 from gpumod.core.cards import HOST_CARD_NAME, CardModel
 from gpumod.core.ports import EngineBuild
 from gpumod.core.spec import ServiceSpec
+from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.llama.model import llama_model
 from gpumod.estimate.llama.overhead import Overhead
 from gpumod.estimate.llama.predict import predict
@@ -52,10 +53,18 @@ def predict_by_formula(
             build=build,
             draft=facts.draft_checkpoint,
         )
-    if facts.gguf is None:
+    on_host = card.name == HOST_CARD_NAME
+    if facts.gguf is None or (on_host and count > 1):
+        # There is one host's memory, so nothing can be on several of it.
         return None
-    model = llama_model(facts.gguf)
-    setting = llama_setting(spec, model, count, on_host=card.name == HOST_CARD_NAME, build=build)
-    draft = llama_model(facts.draft) if facts.draft is not None else None
-    overhead = overheads.llama
-    return predict(model, setting, card, draft=draft, projector=facts.projector, overhead=overhead)
+    try:
+        model = llama_model(facts.gguf)
+        setting = llama_setting(spec, model, count, on_host=on_host, build=build)
+        draft = llama_model(facts.draft) if facts.draft is not None else None
+        overhead, projector = overheads.llama, facts.projector
+        return predict(model, setting, card, draft=draft, projector=projector, overhead=overhead)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        # A header's numbers and its tensors come from strangers, and can contradict each other in any way.
+        raise ModelFileError(
+            f"{facts.gguf.path}: its dimensions go with none of the formulas ({error!r:.80})", broken=False
+        ) from error

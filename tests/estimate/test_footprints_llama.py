@@ -13,7 +13,8 @@ from gpumod.core.units import GIB, MIB
 from gpumod.estimate import ModelFootprints
 from gpumod.estimate.learning import with_margin
 from gpumod.planner.spreading import divide
-from gpumod.testing.shapes import write_shape
+from gpumod.testing.gguf_format import TensorInfo
+from gpumod.testing.shapes import shape, write_shape
 
 CARD = CardModel("NVIDIA GeForce RTX 4090", 24067 * MIB, (8, 9), 128)
 BUILD = EngineBuild("/llama-server", "b9000")
@@ -197,3 +198,48 @@ def test_a_service_without_files_is_estimated_without_a_landmine():
     store, spec = ModelFootprints(), replace(llama(None), engine=EngineKind.COMMAND, context=None)
     assert store.footprint(spec, 1, CARD).note.startswith("estimated: no model file is known")
     assert store.landmines(spec, 1, CARD) == ()
+
+
+# --- hostile numbers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("tiny-qwen3moe", {"expert_used_count": 2**31 - 1}),
+        ("tiny-qwen3", {"block_count": 2**31 - 1}),
+        ("tiny-qwen3", {"embedding_length": 0}),
+        ("tiny-mamba2", {"ssm.group_count": 0}),
+        ("tiny-qwen35", {"ssm.time_step_rank": 0}),
+    ],
+)
+def test_dimensions_that_cannot_be_are_told_and_cost_nothing(tmp_path, name, numbers):
+    hostile = shape(name)
+    hostile.metadata.update(
+        {f"{hostile.metadata['general.architecture']}.{k}": v for k, v in numbers.items()}
+    )
+    spec = llama(str(hostile.write(tmp_path / "m.gguf")), context=4096)
+    store = ModelFootprints()
+    assert store.footprint(spec, 1, CARD, BUILD).formula is None
+    assert "model-unreadable" in {one.id for one in store.landmines(spec, 1, CARD, BUILD)}
+
+
+def test_a_tensor_without_dimensions_is_one_value(tmp_path):
+    odd = shape("tiny-qwen3")
+    at, name = next(
+        (at, one.name) for at, one in enumerate(odd.tensors) if one.name.endswith("1.ffn_norm.weight")
+    )
+    odd.tensors[at] = TensorInfo(name, (), "f32")
+    assert formula(llama(str(odd.write(tmp_path / "m.gguf")))).formula is not None
+
+
+def test_there_is_no_launch_on_two_hosts(dense):
+    """The box of a preset for two cards may have none."""
+    host = CardModel(HOST_CARD_NAME, 64 * GIB)
+    found = ModelFootprints().footprint(llama(dense), 2, host, BUILD)
+    assert (len(found.cards), found.formula) == (2, None)
+
+
+def test_arguments_with_absurd_numbers_are_as_if_not_there(dense):
+    args = ("--ctx-checkpoints", "9" * 5000, "-ot", "blk=CUDA" + "9" * 5000)
+    assert formula(llama(dense, args=args)).cards == formula(llama(dense)).cards

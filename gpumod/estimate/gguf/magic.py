@@ -8,6 +8,8 @@ from gpumod.estimate.gguf.source import Source
 
 _MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
+_PLAUSIBLE: Final = 31
+"""No format of one new version in two years gets that far."""
 _LOOK: Final = 64
 
 _BEGINNINGS: Final = (
@@ -43,8 +45,10 @@ def check_magic(source: Source) -> None:
         source.fail("is in big-endian byte order, for other processors: fetch the little-endian file")
     if version < _VERSIONS[0]:
         source.fail(f"is in version {version} of GGUF, which llama.cpp no longer reads: fetch a newer one")
+    if version > _PLAUSIBLE:
+        source.fail(f"is corrupt: it says that it is in version {version} of GGUF; fetch it again")
     if version > _VERSIONS[-1]:
-        source.fail(f"is in version {version} of GGUF, which is newer than what gpumod can read")
+        source.fail_unknown(f"is in version {version} of GGUF, which is newer than what gpumod can read")
     source.rewind(8)
 
 

@@ -100,5 +100,5 @@ def _code(source: Source, key: str, kind: int) -> str:
     code = _CODES.get(kind)
     if code is None:
         what = "an array of arrays" if kind == _ARRAY else f"a value of the unknown type {kind}"
-        source.fail(f"is corrupt or too new: {shown(key)} is {what}, which llama.cpp does not read")
+        source.fail_unknown(f"is corrupt or too new: {shown(key)} is {what}, which llama.cpp does not read")
     return f"<{code}"

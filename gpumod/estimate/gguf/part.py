@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from gpumod.estimate.gguf.magic import check_magic
 from gpumod.estimate.gguf.metadata import read_metadata
 from gpumod.estimate.gguf.source import Allowance, Source
 from gpumod.estimate.gguf.tensors import check_data, read_tensors
+from gpumod.estimate.regular import open_regular
 
 _SMALLEST_ENTRY: Final = 13
 """Bytes of a metadata entry with a key of no letters and a value of one byte."""
@@ -67,28 +67,12 @@ def read_part(path: str, number: int, allowance: Allowance) -> Part:
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[int, int]]:
-    """A descriptor of a regular file with the file's size.
-
-    The kind of file is asked for before it is opened: opening a device can act on it. Without O_NONBLOCK the
-    opening of a pipe that took the file's place meanwhile would wait for a writer.
-    """
+    """A descriptor of a regular file with the file's size."""
     try:
-        _must_be_file(path, Path(path).stat().st_mode)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(Path(path))
     except OSError as problem:
         raise ModelFileError(f"{path} cannot be read: {problem.strerror}") from problem
     except ValueError as problem:
         raise ModelFileError(f"{path!r} is no name that a file can have") from problem
-    try:
-        status = os.fstat(descriptor)
-        _must_be_file(path, status.st_mode)
-        yield descriptor, status.st_size
-    finally:
-        os.close(descriptor)
-
-
-def _must_be_file(path: str, mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise ModelFileError(f"{path} is a folder: name the .gguf file in it, of several parts the first")
-    if not stat.S_ISREG(mode):
-        raise ModelFileError(f"{path} is not a file but a pipe, a socket or a device")
+    with file:
+        yield file.fileno(), os.fstat(file.fileno()).st_size

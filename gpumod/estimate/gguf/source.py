@@ -78,6 +78,10 @@ class Source:
         """Raise ModelFileError: the path, and what is wrong with the file."""
         raise ModelFileError(f"{self.path} {what}")
 
+    def fail_unknown(self, what: str) -> NoReturn:
+        """Raise ModelFileError for what an engine that is newer than this reader may well load."""
+        raise ModelFileError(f"{self.path} {what}", broken=False)
+
     def keep(self, memory: int) -> None:
         """Take memory from the allowance."""
         self.allowance.memory -= memory

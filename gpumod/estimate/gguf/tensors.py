@@ -75,7 +75,7 @@ def check_data(
 def _check(source: Source, tensor: Tensor) -> None:
     kind = GGML_TYPES.get(tensor.type)
     if kind is None:
-        source.fail(
+        source.fail_unknown(
             f"has a tensor, {shown(tensor.name)}, of the unknown type {tensor.type}: "
             "it is corrupt, or made for a program that is newer or other than llama.cpp"
         )

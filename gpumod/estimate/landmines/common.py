@@ -16,17 +16,18 @@ PROGRAMS: Final = (EngineKind.CONTAINER, EngineKind.COMMAND)
     "model-unreadable",
     engines=MODELS,
     reason="A file of the model is cut off, corrupt, lacks a part or is not what it claims to be. The engine "
-    "would load for a while, or for minutes, and then give up.",
+    "would load for a while, or for minutes, and then give up. A kind of model that gpumod does not know "
+    "is a warning: only its memory cannot be told.",
     fix="fetch the model again and compare sizes and checksums with the publisher's",
     source="llama.cpp ggml/src/gguf.cpp and src/llama-model-loader.cpp; the safetensors format; measured",
-    fatal=True,
+    varies=True,
 )
 def model_unreadable(launch: Launch) -> Found | None:
     """A model that cannot be read."""
     if launch.trouble is None:
         return None
     # The reader of the file knows best what to do about it.
-    return Found(launch.trouble.detail, "")
+    return Found(launch.trouble.detail, "", fatal=launch.trouble.broken)
 
 
 @trap(

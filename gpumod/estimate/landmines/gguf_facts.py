@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from gpumod.estimate.gguf.header import GgufHeader
+from gpumod.estimate.llama.model import MOST_LAYERS
 
 _BLOCK: Final = re.compile(r"blk\.(\d+)\.(.+)")
 _PLAIN: Final = frozenset({"f32", "f16", "bf16"})
@@ -67,8 +68,18 @@ def layers_missing(header: GgufHeader) -> tuple[int, ...]:
     """Layers that the header counts and the file does not have."""
     count = number(header, "block_count") or 0
     there = layers_present(header)
-    # A header without any layer is a projector or something else that has none.
-    return tuple(layer for layer in range(count) if layer not in there) if there else ()
+    # A header without any layer is a projector or something else that has none; one with more than any model
+    # has is corrupt, and says nothing.
+    if not there or count > MOST_LAYERS:
+        return ()
+    return tuple(layer for layer in range(count) if layer not in there and not _is_empty(header, layer))
+
+
+def _is_empty(header: GgufHeader, layer: int) -> bool:
+    """Whether a layer has neither attention nor a feed-forward part, as some of Nemotron Ultra (deci.cpp)."""
+    heads, widths = header.value("attention.head_count"), header.value("feed_forward_length")
+    lists = [one for one in (heads, widths) if isinstance(one, tuple) and layer < len(one)]
+    return len(lists) == 2 and not any(one[layer] for one in lists)
 
 
 def has_nextn(header: GgufHeader) -> bool:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gpumod.core.footprint import KvPool
 from gpumod.core.spec import EngineKind
 from gpumod.core.units import GIB, format_size
 from gpumod.estimate.landmines.trap import Found, Launch, Trap, trap
+from gpumod.estimate.vllm.layout import cache_layout
+from gpumod.estimate.vllm.predict import OUTSIDE, UNUSED
+from gpumod.estimate.vllm.setting import usual_utilisation, vllm_setting
 
 VLLM: Final = (EngineKind.VLLM,)
-_LARGE_CARD: Final = 70 * GIB
-"""From here on vLLM's default batch is 8192 tokens instead of 2048 (engine/arg_utils.py)."""
+_DOUBT: Final = GIB
+"""What is not cache is known to about half of that, where the utilisation decides: it may well start."""
 _ALIGNED_BLOCK: Final = 2096
 """Tokens of an attention block of Qwen3.5-class hybrids in `align` mode: the largest seen."""
 _HIGH: Final = 0.95
@@ -28,19 +32,27 @@ _TOWER: Final = re.compile(r"(?:^|\.)(?:visual|vision_\w+|audio_\w+|multi_modal_
     fix="set `vllm.max_num_batched_tokens: 8192`",
     source="vLLM 0.20.2 vllm/config/vllm.py ('In Mamba cache align mode, block_size'); vllm#34445",
     fatal=True,
+    varies=True,
 )
 def align_batch(launch: Launch) -> Found | None:
     """A batch smaller than a block of the hybrid cache."""
-    options = launch.spec.vllm
-    if options.mamba_cache_mode != "align" or (launch.model is not None and not launch.model.states):
+    if launch.spec.vllm.mamba_cache_mode != "align":
         return None
-    tokens = options.max_num_batched_tokens
-    if tokens is None:
-        large = launch.card.total is not None and launch.card.total >= _LARGE_CARD
-        tokens = 8192 if large else 2048
-    if tokens >= _ALIGNED_BLOCK:
+    model, spec = launch.model, launch.spec
+    if model is None:
+        tokens = spec.vllm.max_num_batched_tokens
+        if tokens is None or tokens >= _ALIGNED_BLOCK:
+            return None
+        return Found(f"batches of {tokens} tokens may be smaller than an aligned block, which has up to "
+                     f"{_ALIGNED_BLOCK}", fatal=False)  # fmt: skip
+    setting = vllm_setting(model, spec, launch.count, launch.card, launch.build)
+    block = cache_layout(model, setting, launch.card).block
+    # Without a prefix cache vLLM puts the mode aside.
+    if setting.mamba_mode != "align" or setting.batched_tokens >= block:
         return None
-    return Found(f"batches of {tokens} tokens are smaller than the {_ALIGNED_BLOCK} of an aligned block")
+    return Found(
+        f"batches of {setting.batched_tokens} tokens are smaller than the {block} of an aligned block"
+    )
 
 
 @trap(
@@ -225,7 +237,7 @@ def high_utilisation(launch: Launch) -> Found | None:
     "least one request with the model's max seq len').",
     fix="set a smaller `context`, or a larger `vllm.gpu_memory_utilization`",
     source="vLLM 0.33 vllm/v1/core/kv_cache_utils.py check_enough_kv_cache_memory",
-    fatal=True,
+    varies=True,
 )
 def pool_too_small(launch: Launch) -> Found | None:
     """A cache that is shorter than the context."""
@@ -238,7 +250,22 @@ def pool_too_small(launch: Launch) -> Found | None:
         f"set `context: {pool.largest_context}`, or a larger `vllm.gpu_memory_utilization`"
         if pool.largest_context
         else "set a larger `vllm.gpu_memory_utilization`",
+        fatal=launch.spec.vllm.kv_cache_memory is not None or _lacking(launch, pool) > _DOUBT,
     )
+
+
+def _lacking(launch: Launch, pool: KvPool) -> float:
+    """Bytes per card that one request of the whole context needs beyond the cache that there would be."""
+    parts = launch.prediction.parts if launch.prediction else ()
+    sizes = {part.name: max(part.cards) for part in parts}
+    if pool.concurrency:
+        return sizes.get("KV cache", 0) * (1 / pool.concurrency - 1)
+    # There is no cache at all: what is known to be lacking is what the other parts are too large by.
+    asked = int(
+        (launch.card.total or 0)
+        * (launch.spec.vllm.gpu_memory_utilization or usual_utilisation(launch.build))
+    )
+    return sum(size for name, size in sizes.items() if name not in {UNUSED, OUTSIDE}) - asked
 
 
 @trap(

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gpumod.estimate.llama import architectures as known
 from gpumod.estimate.llama.metadata import Metadata
+
+_MOST_EXPERTS: Final = 1024
+"""Per token; llama.cpp itself takes 512 in all (`LLAMA_MAX_EXPERTS`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,9 @@ def model_layers(data: Metadata, count: int, nextn: int) -> tuple[LlamaLayer, ..
     feed_forward = data.numbers("feed_forward_length", count, 0)
     expert = data.numbers("expert_feed_forward_length", count, 0)
     used = data.numbers("expert_used_count", count, 0)
+    experts = data.number("expert_count", 0)
+    if max(used) > min(experts or _MOST_EXPERTS, _MOST_EXPERTS):
+        raise data.broken("expert_used_count", f"is {max(used)} of {experts} experts")
     recurrent = _recurrent(data, count - nextn, kv_heads, feed_forward)
     sliding = _sliding(data, count, nextn, recurrent)
     full, windowed = _head_sizes(data, heads)

@@ -107,7 +107,10 @@ def _blocks(
         drafting(source)
     except KeyError as error:
         path = model.header.path
-        raise ModelFileError(f"{path} has no tensor {error.args[0]} to predict tokens with") from error
+        words = (
+            f"{path} has no tensor {error.args[0]} to predict tokens with, as far as gpumod knows its kind"
+        )
+        raise ModelFileError(words, broken=False) from error
     grows = graphs_and_pools(model, own, placement, card, overhead)
     first = tuple(size + _READY if size else 0 for size in grows.cards)
     return (

@@ -18,6 +18,7 @@ from gpumod.estimate.llama.placement import HOST, Placement
 from gpumod.estimate.llama.setting import LlamaSetting
 
 _EXPERTS: Final = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+_NUMBERED: Final = re.compile(r"CUDA([0-9]{1,4})")
 
 
 def offloaded(model: LlamaModel, setting: LlamaSetting) -> int:
@@ -107,8 +108,8 @@ def _rules(setting: LlamaSetting) -> Iterator[tuple[re.Pattern[str], int]]:
         yield re.compile(rf"blk\.({numbers}){_EXPERTS}"), host
     for override in setting.overrides:
         device = host if override.buffer == "CPU" or override.buffer.endswith("_Host") else None
-        if override.buffer.startswith("CUDA") and override.buffer[4:].isdigit():
-            card = int(override.buffer[4:])
+        if numbered := _NUMBERED.fullmatch(override.buffer):
+            card = int(numbered[1])
             device = card if card < setting.cards and not setting.on_host else None
         pattern = _compiled(override.pattern)
         if device is not None and pattern is not None:

@@ -24,9 +24,9 @@ from gpumod.estimate.llama.blocks import (
 from gpumod.estimate.llama.metadata import Metadata
 from gpumod.estimate.llama.tensors import LlamaTensor, model_tensors
 
-__all__ = ["LlamaLayer", "LlamaModel", "Mla", "Recurrence", "llama_model"]
+__all__ = ["MOST_LAYERS", "LlamaLayer", "LlamaModel", "Mla", "Recurrence", "llama_model"]
 
-_MOST_LAYERS: Final = 1024
+MOST_LAYERS: Final = 1024
 """llama.cpp itself takes 512 (`LLAMA_MAX_LAYERS`)."""
 
 
@@ -109,13 +109,15 @@ def llama_model(header: GgufHeader) -> LlamaModel:
         )
     data = Metadata(header)
     count = data.number("block_count")
-    if not 0 < count <= _MOST_LAYERS:
+    if not 0 < count <= MOST_LAYERS:
         raise data.broken("block_count", f"is {count}")
     nextn = data.number("nextn_predict_layers", 0)
     if nextn > count:
         raise data.broken("nextn_predict_layers", f"is {nextn} of {count} layers")
     layers = model_layers(data, count, nextn)
     embedding = data.number("embedding_length")
+    if not embedding:
+        raise data.broken("embedding_length", "is 0")
     return LlamaModel(
         header=header,
         architecture=architecture,

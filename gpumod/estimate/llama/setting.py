@@ -7,6 +7,7 @@ What gpumod composes is in `gpumod.engines.llama_flags`: always `-np` and `--no-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -275,7 +276,7 @@ def _overrides(values: tuple[str, ...] | None) -> tuple[Override, ...]:
 
 def _whole(values: tuple[str, ...] | None, default: int) -> int:
     text = values[-1] if values else ""
-    return int(text) if text.isascii() and text.isdigit() else default
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else default
 
 
 def _last(given: Mapping[str, tuple[str, ...]], name: str, default: str) -> str:

@@ -21,12 +21,16 @@ UNREAD: Final = "weights that were not read"
 DRAFTER: Final = "mtp."
 """What the names of a draft module's tensors begin with here, whatever they are called in the file."""
 
+_MISTRAL: Final = "params.json"
+"""The configuration of models in Mistral's format, in the place of config.json."""
 _INDEX: Final = "model.safetensors.index.json"
 _LARGEST_INDEX: Final = LARGEST_HEADER
 _MOST_FILES: Final = 2000
 _PICKLED: Final = (".bin", ".pt", ".pth")
 _NUMBER: Final = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _LAYER: Final = re.compile(r"(?:^|\.)layers\.(\d{1,6})\.")
+_DRAFTING: Final = re.compile(r"(?:^|\.)mtp(?:_\w+)?\.")
+"""`mtp.`, and of MiMo and Ernie `mtp_layers.`, `mtp_block.`, `mtp_emb_norm.` ... (vLLM's models/*_mtp.py)."""
 _TOWER: Final = re.compile(r"vis(?:ion|ual)|audio|image|mm_|encoder")
 
 
@@ -88,7 +92,7 @@ class Checkpoint:
         """Whether a draft module (MTP) can be loaded: it is in the files, or there are no files to say."""
         if not self.tensors:
             return self.model.drafter_layers > 0
-        return any(group.name.startswith(DRAFTER) for group in self.tensors)
+        return any(group.name.startswith(DRAFTER) or group.name == UNREAD for group in self.tensors)
 
 
 def read_checkpoint(path: str, caches: Iterable[Path] = ()) -> Checkpoint:
@@ -103,7 +107,12 @@ def read_checkpoint(path: str, caches: Iterable[Path] = ()) -> Checkpoint:
     """
     folder = find_model(path, caches)
     if folder is None:
-        raise ModelFileError(f"{path}: no folder on this box has this model: check the preset's `model`")
+        raise _no_folder(path)
+    if (folder / _MISTRAL).is_file() and not (folder / "config.json").is_file():
+        raise ModelFileError(
+            f"{folder / _MISTRAL}: Mistral's own format is not known here: its memory cannot be told",
+            broken=False,
+        )
     model = read_model(load(folder / "config.json"))
     names, total = _named(folder)
     present = [folder / name for name in names if (folder / name).is_file()]
@@ -126,11 +135,18 @@ def checkpoint_files(path: str, caches: Iterable[Path] = ()) -> tuple[str, ...]:
     """
     folder = find_model(path, caches)
     if folder is None:
-        raise ModelFileError(f"{path}: no folder on this box has this model: check the preset's `model`")
+        raise _no_folder(path)
     names, _ = _named(folder)
     weights = [folder / name for name in names] or list(_with_suffix(folder, _PICKLED))
     index = [folder / _INDEX] if (folder / _INDEX).is_file() else []
-    return tuple(map(str, (folder / "config.json", *index, *weights)))
+    return tuple(map(str, (folder / "config.json", folder / _MISTRAL, *index, *weights)))
+
+
+def _no_folder(path: str) -> ModelFileError:
+    """VLLM also takes a single GGUF, whose memory in vLLM is not known here."""
+    if path.endswith(".gguf"):
+        return ModelFileError(f"{path}: what vLLM takes for a GGUF is not known here", broken=False)
+    return ModelFileError(f"{path}: no folder on this box has this model: check the preset's `model`")
 
 
 def _named(folder: Path) -> tuple[list[str], int]:
@@ -166,8 +182,8 @@ def _groups(entries: Iterable[Entry], layers: int) -> Iterator[TensorGroup]:
         layer = _LAYER.search(entry.name)
         if layer is not None and int(layer[1]) >= layers and not _TOWER.search(entry.name):
             name = DRAFTER + name
-        elif ".mtp." in f".{name}":
-            name = DRAFTER + name.partition(DRAFTER)[2]
+        elif own := _DRAFTING.search(name):
+            name = DRAFTER + name[own.end() :]
         counted[name, entry.dtype, entry.shape] += 1
     for (name, dtype, shape), count in counted.items():
         yield TensorGroup(name, dtype, shape, count)

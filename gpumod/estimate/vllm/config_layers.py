@@ -47,6 +47,8 @@ def read_layers(
     """
     if text.has("compress_ratios"):
         return Layers(unknown="compressed attention (DeepSeek V4) has a cache that is not modelled")
+    if text.has("block_configs"):
+        return Layers(unknown="layers that each have dimensions of their own (Nemotron NAS) are not modelled")
     full = Attention(kv_heads, head_size, head_size)
     if latent is not None:
         full = Attention(1, latent.rank + latent.rotary, 0, latent=True)

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from gpumod.estimate.errors import ModelFileError
+from gpumod.estimate.regular import open_regular
+
 _NAME: Final = re.compile(r"[\w-][\w.-]{0,95}(?:/[\w-][\w.-]{0,95})?")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 _LONGEST_REF: Final = 128
@@ -51,9 +54,9 @@ def _commit(root: Path, revision: str) -> str | None:
     if not _NAME.fullmatch(revision) or ".." in revision:
         return None
     try:
-        with (root / "refs" / revision).open("rb") as file:
+        with open_regular(root / "refs" / revision) as file:
             text = file.read(_LONGEST_REF).decode().strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, ModelFileError):
         return None
     return text if _COMMIT.fullmatch(text) else None
 

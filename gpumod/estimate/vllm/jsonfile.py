@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from gpumod.estimate.errors import ModelFileError
+from gpumod.estimate.regular import open_regular
 
 LARGEST_CONFIG: Final = 4 * 1024**2
 """Bytes of a config.json; real ones have a few thousand, those that list every quantised layer a million."""
@@ -106,10 +107,12 @@ class Values:
         return None
 
     def wrong(self, key: str, value: object, expected: str) -> ModelFileError:
-        """The error of a value that cannot be."""
+        """The error of a value that no formula here knows what to do with; its engine may."""
         text = repr(value) if not isinstance(value, (dict, list)) else f"a {type(value).__name__}"
         return ModelFileError(
-            f"{self.source}: `{key}` is {text[:60]}, not {expected}: the file is damaged or not a model's"
+            f"{self.source}: `{key}` is {text[:60]}, not {expected}: gpumod does not know such a model, and "
+            "cannot tell its memory",
+            broken=False,
         )
 
 
@@ -137,7 +140,7 @@ def load(path: Path, largest: int = LARGEST_CONFIG) -> Values:
         ModelFileError: the file is missing, cannot be read, is too large or not what it should be.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(largest + 1)
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror or error}: check the preset's `model`") from None

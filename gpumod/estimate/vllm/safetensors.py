@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gpumod.estimate.errors import ModelFileError
+from gpumod.estimate.regular import open_regular
 
 LARGEST_HEADER: Final = 48 * 1024**2
 """Bytes of one file's header. The largest real ones, of 256 experts per layer, have about 20 million."""
@@ -74,7 +75,7 @@ def read_header(path: Path) -> Iterator[Entry]:
 def _header(path: Path) -> tuple[str, int]:
     """The header's text, and the bytes of data that follow it."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             first = file.read(_LENGTH)
             length = int.from_bytes(first, "little")
@@ -136,7 +137,8 @@ def _checked(
 ) -> Entry:
     bits = DTYPE_BITS.get(dtype)
     if bits is None:
-        raise _broken(path, f"`{name[:80]}` is of an unknown type {dtype[:20]!r}")
+        words = f"`{name[:80]}` is of a type that is not known here, {dtype[:20]!r}"
+        raise ModelFileError(f"{path}: {words}", broken=False)
     if len(shape) > _MOST_DIMENSIONS or (shape and not 0 <= min(shape) <= max(shape) < 2**48):
         raise _broken(path, f"`{name[:80]}` has an impossible shape")
     if not 0 <= start <= stop or (math.prod(shape) * bits + 7) // 8 != stop - start:

@@ -178,7 +178,7 @@ def test_a_file_that_is_something_else_is_named(path, content, said):
         (4, "version 4"),
         (0x03000000, "big-endian"),
         (0, "big-endian"),
-        (HUGE % 2**32, "newer"),
+        (HUGE % 2**32, "corrupt"),
     ],
 )
 def test_versions_that_cannot_be_read_are_refused(path, version, said):

@@ -109,6 +109,10 @@ def predicted(resident: int = 0, *, card: int = 8 * GIB, pool: KvPool | None = N
     return Prediction((Part("weights", (card,), host=resident),), pool=pool)
 
 
+def cached(size: int, pool: KvPool) -> Prediction:
+    return Prediction((Part("weights", (8 * GIB,)), Part("KV cache", (size,))), pool=pool)
+
+
 def build(version: str = "0.6.0-dev (build 11434, commit x)", *traits: str) -> EngineBuild:
     return EngineBuild("/bin/x", version, frozenset({"--port"}), traits=frozenset(traits))
 
@@ -118,7 +122,8 @@ NVFP4 = Quantization("modelopt_fp4", 4, 16)
 AWQ = Quantization("awq", 4, 128)
 PACKED_FP8 = Quantization("compressed-tensors", 8)
 MTP = Draft("mtp", n_max=2)
-STATES = (State(temporal=1),)
+STATES = (State(temporal=5 * 1024 * 1024),)
+SMALL_STATES = (State(temporal=1024),)
 WINDOW = {"attention__sliding_window": 1024}
 
 
@@ -134,7 +139,9 @@ class Case(NamedTuple):
 
 CASES = [
     Case("model-unreadable", llama_launch(trouble=ModelFileError("/m.gguf is cut off: fetch it again")),
-         "cut off", (llama_launch(),)),
+         "cut off", (llama_launch(),), fatal=True),
+    Case("model-unreadable", llama_launch(trouble=ModelFileError("/m.gguf has types of next year", broken=False)),
+         "next year", (llama_launch(),), fatal=False),
     Case("model-unreadable", vllm_launch(trouble=ModelFileError("/m/a.safetensors: short")), "a.safetensors",
          (vllm_launch(),)),
     Case("wsl-card-overhead", llama_launch(host=HostFacts(wsl=True)), "1.3 GiB",
@@ -202,9 +209,15 @@ CASES = [
     Case("llama-embedding-ubatch", llama_launch(task=Task.EMBEDDING), "512",
          (llama_launch(task=Task.EMBEDDING, llama=LlamaOptions(ubatch=8192)), llama_launch(task=Task.CHAT))),
     Case("vllm-align-batch", vllm_launch(mamba_cache_mode="align", checkpoint=model(states=STATES)), "2048",
-         (vllm_launch(mamba_cache_mode="align", max_num_batched_tokens=2096, checkpoint=model(states=STATES)),
+         (vllm_launch(mamba_cache_mode="align", max_num_batched_tokens=8192, checkpoint=model(states=STATES)),
           vllm_launch(HOPPER, mamba_cache_mode="align", checkpoint=model(states=STATES)),
-          vllm_launch(mamba_cache_mode="align"), vllm_launch(checkpoint=model(states=STATES)))),
+          # Blocks as small as these states go with the smaller batch.
+          vllm_launch(mamba_cache_mode="align", checkpoint=model(states=SMALL_STATES)),
+          # Without a prefix cache vLLM puts the mode aside.
+          vllm_launch(mamba_cache_mode="align", checkpoint=model(states=STATES), args=("--no-enable-prefix-caching",)),
+          vllm_launch(mamba_cache_mode="align"), vllm_launch(checkpoint=model(states=STATES))), fatal=True),
+    Case("vllm-align-batch", vllm_launch(mamba_cache_mode="align", max_num_batched_tokens=2048, checkpoint=None), "may be",
+         (vllm_launch(mamba_cache_mode="align", max_num_batched_tokens=8192, checkpoint=None),), fatal=False),
     Case("vllm-fp8-weights", vllm_launch(AMPERE, checkpoint=model(quantization=FP8)), "8.6",
          (vllm_launch(ADA, checkpoint=model(quantization=FP8)), vllm_launch(AMPERE)), fatal=False),
     Case("vllm-fp8-weights", vllm_launch(PASCAL, quantization="fp8"), "6.1", (vllm_launch(PASCAL),), fatal=True),
@@ -264,8 +277,14 @@ CASES = [
          (vllm_launch(kv_cache_memory=GIB),)),
     Case("vllm-high-utilisation", vllm_launch(gpu_memory_utilization=0.97), "0.97",
          (vllm_launch(gpu_memory_utilization=0.92),)),
-    Case("vllm-pool-too-small", vllm_launch(prediction=predicted(pool=KvPool(4096, 0.5, 4096))), "4096 tokens",
-         (vllm_launch(prediction=predicted(pool=KvPool(8192, 1.0, 8192))), vllm_launch(prediction=predicted()))),
+    Case("vllm-pool-too-small", vllm_launch(prediction=cached(2 * GIB, KvPool(4096, 0.5, 4096))), "4096 tokens",
+         (vllm_launch(prediction=predicted(pool=KvPool(8192, 1.0, 8192))), vllm_launch(prediction=predicted())), fatal=True),
+    # The formula may be wrong by as much as is lacking, unless the cache was given a size.
+    Case("vllm-pool-too-small", vllm_launch(prediction=cached(GIB // 2, KvPool(4096, 0.5, 4096))), "4096 tokens", (), fatal=False),
+    Case("vllm-pool-too-small", vllm_launch(kv_cache_memory=GIB, prediction=cached(GIB // 2, KvPool(4096, 0.5, 4096))),
+         "4096 tokens", (), fatal=True),
+    Case("vllm-pool-too-small", vllm_launch(prediction=predicted(card=22 * GIB, pool=KvPool(0, 0.0, 0))), "0 tokens", (), fatal=False),
+    Case("vllm-pool-too-small", vllm_launch(prediction=predicted(card=23 * GIB, pool=KvPool(0, 0.0, 0))), "0 tokens", (), fatal=True),
     Case("vllm-022-kernels", vllm_launch(build=build("0.22.1")), "0.22.1", (vllm_launch(build=build("0.20.2")),)),
 ]  # fmt: skip
 
@@ -333,3 +352,16 @@ def test_the_fix_names_the_number_to_write() -> None:
 def test_the_counts_to_override_are_those_of_the_file() -> None:
     found = find_landmines(llama_launch(gguf=header(0, 1, 2, nextn=1)))
     assert "--override-kv qwen35.block_count=int:3,qwen35.nextn_predict_layers=int:0" in found[0].fix
+
+
+def test_layers_without_attention_and_feed_forward_are_not_missing() -> None:
+    """Nemotron Ultra counts layers that have no tensors at all."""
+    lists: dict[str, Any] = {"attention__head_count": (8, 8, 0, 8), "feed_forward_length": (64, 64, 0, 64)}
+    assert find_landmines(llama_launch(gguf=header(0, 1, 3, **lists))) == ()
+    lists["feed_forward_length"] = (64, 64, 64, 64)
+    found = find_landmines(llama_launch(gguf=header(0, 1, 3, **lists)))
+    assert [one.id for one in found] == ["llama-phantom-layers"]
+
+
+def test_a_header_that_counts_more_layers_than_memory_has_bytes_is_stepped_over() -> None:
+    assert find_landmines(llama_launch(gguf=header(block_count=2**62))) == ()

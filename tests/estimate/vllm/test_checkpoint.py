@@ -63,12 +63,61 @@ def test_layers_beyond_the_models_own_are_its_draft_module(tmp_path: Path) -> No
     assert found.has_drafter
 
 
-def test_a_draft_module_with_a_name_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["model.mtp.fc", "model.mtp_layers.0.input_proj", "model.mtp_block.0.up"])
+def test_a_draft_module_with_a_name_of_its_own(tmp_path: Path, module: str) -> None:
     write_safetensors(
         folder(tmp_path, models.QWEN36_27B) / "model.safetensors",
-        {"model.mtp.fc.weight": ("BF16", [2, 2], 8)},
+        {f"{module}.weight": ("BF16", [2, 2], 8)},
     )
     assert read_checkpoint(str(tmp_path)).has_drafter
+
+
+def test_whether_files_that_were_not_read_have_a_draft_module_is_not_known(tmp_path: Path) -> None:
+    (folder(tmp_path, models.QWEN36_27B) / "pytorch_model.bin").write_bytes(b"pickled")
+    assert read_checkpoint(str(tmp_path)).has_drafter
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, name: str) -> None:
+    write_safetensors(folder(tmp_path) / "model.safetensors", layers(2))
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    if name == "config.json":
+        with pytest.raises(ModelFileError, match="pipe"):
+            read_checkpoint(str(tmp_path))
+    else:
+        # What is not a file is no weights and no index.
+        assert read_checkpoint(str(tmp_path)).path == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [models.LLAMA_8B | {"num_hidden_layers": None, "n_layers": 32}, {"model_type": "t5", "d_model": 8}],
+)
+def test_a_configuration_of_other_words_is_not_a_broken_file(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError, match="does not know") as caught:
+        read_checkpoint(str(folder(tmp_path, config)))
+    assert not caught.value.broken
+
+
+def test_mistrals_own_format_is_not_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "params.json").write_text("{}")
+    with pytest.raises(ModelFileError, match="Mistral") as caught:
+        read_checkpoint(str(tmp_path))
+    assert not caught.value.broken
+
+
+def test_a_type_of_tensors_that_is_new_is_not_a_broken_file(tmp_path: Path) -> None:
+    write_safetensors(folder(tmp_path) / "model.safetensors", {"a": ("F2_E1", [8, 4], 8)})
+    with pytest.raises(ModelFileError, match="F2_E1") as caught:
+        read_checkpoint(str(tmp_path))
+    assert not caught.value.broken
+
+
+def test_a_single_gguf_is_not_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        read_checkpoint(str(tmp_path / "m.gguf"))
+    assert not caught.value.broken
 
 
 def test_a_draft_module_that_the_files_do_not_have(tmp_path: Path) -> None:
@@ -97,6 +146,7 @@ def test_the_files_that_a_reading_depends_on(tmp_path: Path) -> None:
     write_safetensors(folder(tmp_path) / "model.safetensors", layers(1))
     assert [Path(file).name for file in checkpoint_files(str(tmp_path))] == [
         "config.json",
+        "params.json",
         "model.safetensors",
     ]
 

@@ -210,3 +210,9 @@ def test_any_configuration_is_predicted_or_refused(
     prediction = predict_vllm(found, service(), cards, models.HOPPER, build=build())
     assert len(prediction.cards) == cards
     assert all(size >= 0 for part in prediction.parts for size in part.cards)
+
+
+def test_layers_with_dimensions_of_their_own_have_a_cache_that_is_not_told() -> None:
+    """A cache that were reckoned from the heads alone would refuse contexts that Nemotron NAS serves."""
+    found = read(models.LLAMA_8B | {"block_configs": [{}] * 32})
+    assert "Nemotron" in found.unknown

@@ -66,7 +66,7 @@ BROKEN = {
     "negative offsets": (entry(data_offsets=[-4, 0]), "bytes as its shape"),
     "one offset": (entry(data_offsets=[0]), "type, shape (and|or) place"),
     "not a number": (entry(shape=[float("nan")]), "type, shape (and|or) place"),
-    "unknown type": (entry(dtype="F99"), "unknown type"),
+    "unknown type": (entry(dtype="F99"), "not known here"),
     "type of a number": (entry(dtype=16), "type, shape (and|or) place"),
     "no object": (b'{"x": 5}', "cannot be read|type, shape"),
     "a list": (b"[]", "not JSON"),

@@ -116,7 +116,7 @@ def contiguous(kind: GgmlType, ne: Shape) -> Shape:
 
 def shape(*ne: int) -> Shape:
     """A shape filled up with ones."""
-    a, b, c, d = (*ne, 1, 1, 1)[:4]
+    a, b, c, d = (*ne, 1, 1, 1, 1)[:4]
     return a, b, c, d
 
 
