@@ -132,6 +132,13 @@ async def test_missed_firings_are_made_up_for_by_one(house):
     assert len(await house.jobs()) == 2
 
 
+async def test_firing_whose_job_has_been_forgotten_is_not_repeated(house):
+    created, last = at("2026-01-15T12:00"), at("2026-01-16T02:00")
+    await house.store.save_schedule(schedule(created=created, last=last))
+    await house.restart("2026-01-16T12:00")
+    assert await house.jobs() == []
+
+
 async def test_nothing_was_missed_before_a_schedule_was_saved(house):
     await house.schedules.save(NIGHTLY)
     await house.restart("2026-01-15T13:00")
