@@ -15,6 +15,8 @@ from gpumod.estimate.prediction import Prediction
 POOLS: Final = "CUDA graphs and pools"
 """The part that comes with the first requests."""
 _EXACT: Final = frozenset({"weights", "KV cache", "recurrent state", "draft model", "draft KV cache"})
+_CONTEXTS: Final = frozenset({"CUDA context", "outside vLLM's budget"})
+"""Parts of which every process has the same, whatever its setting."""
 _LEAST_MARGIN: Final = 32 * MIB
 _MARGIN_SHARE: Final = 0.005
 MARGIN: Final = "0.5 % (32 MiB at least)"
@@ -131,12 +133,33 @@ def basis_of(launches: Sequence[Seen], prediction: Prediction) -> Basis | None:
     whole = [one for one in launches if one.whole]
     if not whole:
         return None
-    excess = tuple(map(max, zip(*(one.expected for one in whole), strict=True)))
+    most = tuple(map(max, zip(*(one.expected for one in whole), strict=True)))
+    excess = _carried(most, whole[0].prediction, prediction)
     seen = tuple(map(max, zip(*(one.excess for one in whole), strict=True)))
     newest = max((one.measurement for one in whole), key=lambda one: one.at)
     formula = cards_at(whole[0].prediction, prediction.split)
     distance = sum(abs(new - then) for new, then in zip(prediction.cards, formula, strict=True))
     return Basis(excess, seen, newest, distance)
+
+
+def _carried(excess: tuple[int, ...], then: Prediction, now: Prediction) -> tuple[int, ...]:
+    """What one setting took beyond the formula, for another one.
+
+    Where the formula said too much, it says less too much of a setting whose buffers are smaller: all of
+    that taken off would promise less than is needed.
+    """
+    shares = (
+        (min(1.0, new / old) if old else 1.0) for new, old in zip(_elastic(now), _elastic(then), strict=True)
+    )
+    return tuple(
+        size if size >= 0 else math.ceil(size * share) for size, share in zip(excess, shares, strict=True)
+    )
+
+
+def _elastic(prediction: Prediction) -> tuple[int, ...]:
+    """Bytes per card that the formula may be wrong about and that grow with the setting."""
+    parts = [part.cards for part in prediction.parts if part.name not in _EXACT | _CONTEXTS]
+    return tuple(map(sum, zip(*parts, strict=True))) if parts else (0,) * len(prediction.cards)
 
 
 def nearest(bases: Iterable[Basis]) -> Basis | None:

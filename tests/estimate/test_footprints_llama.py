@@ -47,6 +47,13 @@ def llama(model, **fields):
     )
 
 
+def expected(spec, count=1) -> tuple[int, ...]:
+    """What the formula says, without the margin."""
+    found = formula(spec, count).formula
+    assert found is not None
+    return found
+
+
 def formula(spec, count=1, card=CARD):
     return ModelFootprints().footprint(spec, count, card, BUILD)
 
@@ -62,7 +69,8 @@ def part(footprint, name):
 def test_every_part_is_there_and_they_add_up(dense):
     found = formula(llama(dense))
     assert found.source is Source.ESTIMATED
-    assert found.cards == found.formula == (sum(one.cards[0] for one in found.parts),)
+    assert found.formula == (sum(one.cards[0] for one in found.parts),)
+    assert found.cards == (with_margin(found.formula[0]),)
     assert {"weights", "KV cache", "compute buffer"} <= {one.name for one in found.parts}
     # 16,384 cells of 32 layers with 8 heads of 128 values, keys and values, in half precision.
     assert part(found, "KV cache").cards == (16384 * 32 * 8 * 128 * 2 * 2,)
@@ -77,9 +85,9 @@ def test_all_parts_of_a_split_file_count(split):
 
 def test_for_a_larger_context_the_formulas_difference_is_added_to_what_was_seen(dense):
     store, before, after = ModelFootprints(), llama(dense), llama(dense, context=32768)
-    learn(store, before, formula(before).cards[0] + 300 * MIB)
+    learn(store, before, expected(before)[0] + 300 * MIB)
     found = store.footprint(after, 1, CARD, BUILD)
-    least = formula(after).cards[0] + 300 * MIB
+    least = expected(after)[0] + 300 * MIB
     assert (found.source, found.learned_peak) == (Source.LEARNED, None)
     assert least + 32 * MIB <= found.cards[0] <= least * 1.02
 
@@ -97,12 +105,20 @@ def test_for_a_larger_context_the_formulas_difference_is_added_to_what_was_seen(
 )
 def test_every_parameter_is_carried_over_with_its_own_difference(dense, changed):
     store, before = ModelFootprints(), llama(dense)
-    learn(store, before, formula(before).cards[0] + 100 * MIB)
+    learn(store, before, expected(before)[0] + 100 * MIB)
     after = llama(dense, **changed)
     found = store.footprint(after, 1, CARD, BUILD)
     assert found.source is Source.LEARNED
-    least = formula(after).cards[0] + 100 * MIB
+    least = expected(after)[0] + 100 * MIB
     assert least <= found.cards[0] <= least * 1.03 + 64 * MIB
+
+
+def test_what_is_said_too_much_of_large_buffers_is_not_taken_off_small_ones(dense):
+    store, small = ModelFootprints(), llama(dense, context=4096)
+    large = llama(dense, context=131072, llama=LlamaOptions(flash_attention=False))
+    learn(store, large, formula(large).formula[0] - part(formula(large), "compute buffer").cards[0] // 5)
+    least = formula(small).formula[0] - part(formula(small), "compute buffer").cards[0] // 5
+    assert store.footprint(small, 1, CARD, BUILD).cards[0] >= least
 
 
 def test_what_was_learned_never_promises_less_than_weights_and_cache(dense):
@@ -117,12 +133,12 @@ def test_the_context_of_one_launch_is_taken_for_other_models_on_such_cards(dense
     store, unseen = ModelFootprints(), llama(experts)
     first = formula(llama(dense))
     pools = part(first, "CUDA graphs and pools").cards[0]
-    learn(store, llama(dense), first.cards[0] - pools + 90 * MIB, stage="ready")
+    learn(store, llama(dense), expected(llama(dense))[0] - pools + 90 * MIB, stage="ready")
     found = store.footprint(unseen, 1, CARD, BUILD)
     context = part(formula(unseen), "CUDA context").cards[0]
     more = part(found, "CUDA context").cards[0] - context
     assert 90 * MIB <= more <= 92 * MIB
-    assert found.formula == (formula(unseen).cards[0] + more,)
+    assert found.formula == (expected(unseen)[0] + more,)
 
 
 def test_on_the_host_card_there_is_no_cuda(dense):
