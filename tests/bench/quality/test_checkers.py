@@ -184,6 +184,11 @@ def test_expected_values(expected, right, wrong):
     assert [one for one in wrong if difference(one, expected) is None] == []
 
 
+def test_patterns_are_not_tried_on_an_endless_answer():
+    assert Regex(present=["a"]).complaint(Answer("a" * 8000)) is None
+    assert "more than the 8000" in str(Regex(present=["a"]).complaint(Answer("a" * 8001)))
+
+
 def test_where_a_value_is_wrong_is_said():
     assert difference({"a": [{"b": 1}]}, {"a": [{"b": 2}]}) == "a[0].b is 1, not 2"
     assert difference({"a": 1, "c": 2}, {"a": 1}) == "the answer has c too"

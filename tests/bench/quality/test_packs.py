@@ -1,10 +1,13 @@
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
 from gpumod.bench.suites.quality.conversation import replay
 from gpumod.bench.suites.quality.loading import SHIPPED, load_packs, read_pack, shipped_packs
+from gpumod.bench.suites.quality.matching import SPECIAL
+from gpumod.bench.suites.quality.pack_file import CheckFile
 from gpumod.core.errors import ConfigError
 
 SOUND = """\
@@ -185,3 +188,10 @@ def test_there_are_150_scenarios_in_eight_packs_whose_names_say_how_many():
         "structoutput-15": 15,
         "toolcall-15": 15,
     }
+
+
+def test_the_documented_pack_is_sound_and_every_check_is_documented(tmp_path):
+    page = (Path(__file__).resolve().parents[3] / "docs/quality-packs.md").read_text()
+    assert problems_of(tmp_path, page.split("```yaml\n")[1].split("```")[0]) == []
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(CheckFile.model_fields)
+    assert set(re.findall(r"\{(\$\w+):", page)) == SPECIAL

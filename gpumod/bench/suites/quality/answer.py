@@ -65,7 +65,9 @@ def labelled(text: str, label: str | None) -> str | None:
     """
     if label is None:
         return text
-    mark = re.compile(rf"^[\s*_#>`-]*{re.escape(label)}[\s*_`]*:[ \t*_]*(.*)$", re.IGNORECASE | re.MULTILINE)
+    mark = re.compile(
+        rf"^[ \t*_#>`-]*{re.escape(label)}[ \t*_`]*:[ \t*_]*(.*)$", re.IGNORECASE | re.MULTILINE
+    )
     found = mark.findall(text)
     return str(found[-1]).strip() if found else None
 

@@ -15,9 +15,9 @@ Unit = Literal["words", "lines", "bullets", "numbered", "sentences", "paragraphs
 Language = Literal["en", "de", "fr", "es", "it"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
-_BULLET: Final = re.compile(r"^\s*[-*\u2022+]\s+\S", re.MULTILINE)
+_BULLET: Final = re.compile(r"^[ \t]*[-*\u2022+][ \t]+\S", re.MULTILINE)
 _END: Final = re.compile(r"[.!?]+[\"')\u201d*_]*(?=\s|$)")
-_NUMBERED: Final = re.compile(r"^\s*\d+[.)]\s+\S", re.MULTILINE)
+_NUMBERED: Final = re.compile(r"^[ \t]*\d+[.)][ \t]+\S", re.MULTILINE)
 
 _FREQUENT: Final[Mapping[Language, str]] = {
     "en": "the and of to is in that it for with are was on as this be by from or an not which",

@@ -13,6 +13,8 @@ from gpumod.bench.suites.quality.checkers.base import Pattern, Rule, shortened
 
 _MARKS: Final = "*_`\"'"
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+\u2212]?\$?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_LONGEST: Final = 8_000
+"""Characters that patterns are tried on: a pattern's time may grow with the square of them, or worse."""
 _FRACTION: Final = re.compile(r"([-+\u2212]?\d+)\s*/\s*(\d+)")
 
 
@@ -131,6 +133,8 @@ class Regex(Rule):
     ignore_case: bool = False
 
     def complaint(self, answer: Answer) -> str | None:
+        if len(answer.text) > _LONGEST:
+            return f"it has {len(answer.text)} characters, more than the {_LONGEST} that are looked at"
         flags = re.MULTILINE | (re.IGNORECASE if self.ignore_case else re.NOFLAG)
         for pattern in self.present:
             if not re.search(pattern, answer.text, flags):
