@@ -151,7 +151,9 @@ class Daemon:
         from gpumod.serving import Listeners
 
         # Bound before anything is touched: an address that is taken must not cost a running engine.
-        listeners = Listeners(self._settings, self._supervisor, self._parts.store)
+        listeners = Listeners(
+            self._settings, self._supervisor, self._parts.store, self._jobs.queue, self._jobs.schedules
+        )
         boot = self._settings.state_dir / "boot_id"
         try:
             listeners.bind()

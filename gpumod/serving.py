@@ -19,6 +19,7 @@ from gpumod.core.errors import ConfigError, GpumodError
 if TYPE_CHECKING:
     from gpumod.config.settings import Key as ConfiguredKey
     from gpumod.config.settings import Settings
+    from gpumod.core.job_ports import Jobs, ScheduleBook
     from gpumod.core.ports import Store
     from gpumod.supervisor.supervisor import Supervisor
 
@@ -29,12 +30,21 @@ _BACKLOG = 1024
 class Listeners:
     """Bound sockets and the server on them."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, store: Store) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        store: Store,
+        jobs: Jobs,
+        schedules: ScheduleBook,
+    ) -> None:
         deps = ApiDeps(
             switching=supervisor,
             leases=supervisor.leases,
             events=supervisor.events,
             store=store,
+            jobs=jobs,
+            schedules=schedules,
             version=__version__,
             access=access_rules(settings),
             ready=lambda: _unready(supervisor),

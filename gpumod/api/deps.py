@@ -10,6 +10,7 @@ from typing import Protocol
 from gpumod.access import AccessRules
 from gpumod.api.exposition import Metric
 from gpumod.core.events import Event
+from gpumod.core.job_ports import Jobs, ScheduleBook
 from gpumod.core.ports import Events, Leases, Switching
 
 
@@ -65,6 +66,8 @@ class ApiDeps:
     leases: Leases
     events: Events
     store: ApiStore
+    jobs: Jobs
+    schedules: ScheduleBook
     version: str
     access: AccessRules = field(default_factory=AccessRules)
     ready: Callable[[], str] = str

@@ -90,6 +90,11 @@ def switching(of: Any) -> _Responses:
     }
 
 
+def queueing(of: Any, *more: int) -> _Responses:
+    """The answers of a request that queues a job."""
+    return {202: shown(of, "It is queued; `Location` tells of it."), **_problems(*_CHANGING, 404, *more)}
+
+
 def streaming(of: Any, text: str, *more: int) -> _Responses:
     """The answers of a request that may be answered by a stream."""
     answers = reading(of, 429, *more)

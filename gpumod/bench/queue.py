@@ -57,19 +57,28 @@ class JobQueue:
             InvalidRequestError: as `submit`.
             NotFoundError: as `submit`.
         """
-        request = wanted.request
-        request = replace(request, parameters=self._suite(request.suite).parameters(request.parameters))
+        request = await self.check(wanted.request)
+        kept = await self.store.submit(replace(wanted, request=request))
+        if (kept.id, kept.created) == (wanted.id, wanted.created):
+            self._tell(kept, f"is queued for {', '.join(request.targets)}")
+        self.poke()
+        return kept
+
+    async def check(self, request: JobRequest) -> JobRequest:
+        """The request with every default of its suite filled in; nothing is queued.
+
+        Raises:
+            InvalidRequestError: what it asks for makes no sense.
+            NotFoundError: no such suite, preset, mode or job to wait for.
+        """
+        checked = replace(request, parameters=self._suite(request.suite).parameters(request.parameters))
         self._check_targets(request.targets)
         _check_numbers(request)
         for text in (request.dedupe, request.label, request.by):
             if len(text) > _LONGEST_TEXT:
                 raise InvalidRequestError(f"a label or a key has at most {_LONGEST_TEXT} characters")
         await self._check_after(request.after)
-        kept = await self.store.submit(replace(wanted, request=request))
-        if (kept.id, kept.created) == (wanted.id, wanted.created):
-            self._tell(kept, f"is queued for {', '.join(request.targets)}")
-        self.poke()
-        return kept
+        return checked
 
     async def cancel(self, job: JobId, by: str = "") -> JobRecord:
         """Cancel a job; one that runs puts the box back first, one that has ended is left.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gpumod import __version__
-from gpumod.cli.commands import boxes, config, events, leases, modes, presets, services, switching
+from gpumod.cli.commands import boxes, config, events, jobs, leases, modes, presets, services, switching
 from gpumod.cli.commands import doctor as doctor_command
 from gpumod.cli.commands import init as init_command
 from gpumod.cli.outcome import ExitCode, report, say
@@ -28,7 +28,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS = (boxes, switching, modes, presets, services, leases, events, config, init_command, doctor_command)
+_COMMANDS = (
+    boxes,
+    switching,
+    modes,
+    presets,
+    services,
+    leases,
+    jobs,
+    events,
+    config,
+    init_command,
+    doctor_command,
+)
 for room in _COMMANDS:
     room.add_to(app)
 

@@ -30,3 +30,8 @@ def service_names(incomplete: str) -> list[str]:
 def preset_and_mode_names(incomplete: str) -> list[str]:
     """Presets and modes that begin with what was typed."""
     return [name for name in (*_ids("presets"), *_ids("modes")) if name.startswith(incomplete)]
+
+
+def job_names(incomplete: str) -> list[str]:
+    """Jobs that begin with what was typed."""
+    return [name for name in _ids("jobs") if name.startswith(incomplete)]

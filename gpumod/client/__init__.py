@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpumod.client.aio import AsyncClient
     from gpumod.client.calls import Cards, LogLine, Preflight
+    from gpumod.client.job_calls import Job, ScheduledJob, Work
     from gpumod.client.sync import Client
 
-__all__ = ["AsyncClient", "Cards", "Client", "LogLine", "Preflight"]
+__all__ = ["AsyncClient", "Cards", "Client", "Job", "LogLine", "Preflight", "ScheduledJob", "Work"]
 
 _HOMES = {
     "AsyncClient": "aio",
     "Cards": "calls",
     "Client": "sync",
+    "Job": "job_calls",
     "LogLine": "calls",
     "Preflight": "calls",
+    "ScheduledJob": "job_calls",
+    "Work": "job_calls",
 }
 
 

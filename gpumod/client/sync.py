@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 
-from gpumod.client import calls, transport
+from gpumod.client import calls, job_calls, transport
 from gpumod.client.calls import Call, Cards, LogLine, Preflight, Verb
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gpumod.client.address import Address
+    from gpumod.client.job_calls import Job, ScheduledJob, Work
     from gpumod.core.events import Event
+    from gpumod.core.job import JobState, Result, Sample
     from gpumod.core.lease import Lease
     from gpumod.core.plan import Plan
     from gpumod.core.service import ServiceRecord
@@ -227,6 +229,83 @@ class Client:
     def release_lease(self, id: str) -> Lease:
         """Give a lease back."""
         return self._do(calls.release_lease(id))
+
+    def submit_job(
+        self,
+        work: Work,
+        *,
+        after: Sequence[str] = (),
+        not_before: float | None = None,
+        dedupe: str = "",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Queue a benchmark job; returns at once.
+
+        Args:
+            work: what to run, on what.
+            after: jobs that have to be done first; if one of them fails or is cancelled, this one fails.
+            not_before: Unix time.
+            dedupe: of the jobs with one key, at most one is queued or running: that one is answered.
+            idempotency_key: repeating the request with the same key does nothing more.
+
+        Raises:
+            InvalidRequestError: the suite's parameters or the window make no sense.
+            NotFoundError: no such suite, preset, mode or job to wait for.
+        """
+        call = job_calls.submit(
+            work, after=after, not_before=not_before, dedupe=dedupe, idempotency_key=idempotency_key
+        )
+        return self._do(call)
+
+    def jobs(self, states: Sequence[JobState | str] = (), *, limit: int = 50) -> tuple[Job, ...]:
+        """The latest jobs in any of these states (none given: all), newest first."""
+        return self._do(job_calls.jobs(states, limit))
+
+    def job(self, id: str) -> Job:
+        """One job: how far it is, and how long it still takes."""
+        return self._do(job_calls.job(id))
+
+    def cancel_job(self, id: str) -> Job:
+        """Cancel a job; one that runs puts the box back first. Returns at once."""
+        return self._do(job_calls.cancel(id))
+
+    def retry_job(self, id: str, *, afresh: bool = False) -> Job:
+        """Queue an ended job again, from where it was, or `afresh`."""
+        return self._do(job_calls.retry(id, afresh=afresh))
+
+    def samples(self, job: str) -> tuple[Sample, ...]:
+        """What a job has measured so far, case by case."""
+        return self._do(job_calls.samples(job))
+
+    def results(self, job: str | None = None, *, limit: int = 50) -> tuple[Result, ...]:
+        """What jobs, or one of them, found out about each target, newest first."""
+        return self._do(job_calls.results(job, limit))
+
+    def schedules(self) -> tuple[ScheduledJob, ...]:
+        """Every schedule, and when it fires next."""
+        return self._do(job_calls.schedules())
+
+    def schedule(self, id: str) -> ScheduledJob:
+        """One schedule."""
+        return self._do(job_calls.schedule(id))
+
+    def save_schedule(
+        self, id: str, cron: str, work: Work, *, timezone: str = "UTC", enabled: bool = True
+    ) -> ScheduledJob:
+        """Submit a job again and again; takes the place of the former schedule of that id.
+
+        Args:
+            id: its name.
+            cron: five fields: minute, hour, day of month, month, day of week.
+            work: what to run, on what.
+            timezone: an IANA name.
+            enabled: whether it fires.
+        """
+        return self._do(job_calls.save_schedule(id, cron, work, timezone=timezone, enabled=enabled))
+
+    def delete_schedule(self, id: str) -> ScheduledJob:
+        """Forget a schedule; the jobs that it has submitted stay."""
+        return self._do(job_calls.delete_schedule(id))
 
     def events(self, after: int = 0) -> tuple[Event, ...]:
         """The events kept after a number, oldest first."""

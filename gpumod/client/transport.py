@@ -54,9 +54,9 @@ def url(call: Call[T]) -> str:
     return f"{BASE}/{call.path}"
 
 
-def params(call: Call[T]) -> Mapping[str, str]:
-    """The query of a call, as the API writes values."""
-    return {name: _query(value) for name, value in call.params.items()}
+def params(call: Call[T]) -> Mapping[str, str | list[str]]:
+    """The query of a call, as the API writes values. A list is sent as a parameter that is repeated."""
+    return {name: value if isinstance(value, list) else _query(value) for name, value in call.params.items()}
 
 
 def _query(value: str | float | bool) -> str:  # noqa: FBT001 - a value of a query

@@ -129,6 +129,15 @@ class JobStore(Protocol):
 class Jobs(Protocol):
     """The queue, as the API and the CLI see it."""
 
+    async def check(self, request: JobRequest) -> JobRequest:
+        """The request with every default of its suite filled in; nothing is queued.
+
+        Raises:
+            InvalidRequestError: as `submit`.
+            NotFoundError: as `submit`.
+        """
+        ...
+
     async def submit(self, request: JobRequest) -> JobRecord:
         """Queue a job.
 
@@ -173,6 +182,44 @@ class Jobs(Protocol):
 
     async def results(self, job: JobId | None = None, limit: int = 100) -> tuple[Result, ...]:
         """Results, newest first."""
+        ...
+
+
+class ScheduleBook(Protocol):
+    """The schedules, as the API and the CLI see them."""
+
+    async def schedules(self) -> tuple[Schedule, ...]:
+        """All schedules, by their ids.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        ...
+
+    async def save(self, schedule: Schedule) -> Schedule:
+        """Keep a schedule, in place of the former one of that id; its times count from now on.
+
+        Raises:
+            InvalidRequestError: the cron expression or the time zone is wrong; the sentence says how.
+            StoreError: it could not be kept.
+        """
+        ...
+
+    async def delete(self, schedule: ScheduleId) -> None:
+        """Forget a schedule; the jobs that it has submitted stay.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreError: it could not be forgotten.
+        """
+        ...
+
+    def next_firing(self, schedule: Schedule) -> float | None:
+        """When a schedule fires next, unix time; None where it is disabled.
+
+        Raises:
+            InvalidRequestError: the system does not know its time zone any more.
+        """
         ...
 
 

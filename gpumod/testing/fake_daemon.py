@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpumod.api import ApiDeps, create_app, serve
 from gpumod.core.paths import DEFAULT_HOST
+from gpumod.testing.jobs import FakeJobs
 from gpumod.testing.switching import FakeBox
 
 if TYPE_CHECKING:
@@ -25,8 +26,16 @@ if TYPE_CHECKING:
 
 def build(box: FakeBox, **more: Any) -> FastAPI:
     """The application over a fake box. `more` are further fields of ApiDeps."""
+    jobs = more.pop("jobs", None) or FakeJobs(box)
     deps = ApiDeps(
-        switching=box, leases=box.leases, events=box.events, store=box.history, version="fake", **more
+        switching=box,
+        leases=box.leases,
+        events=box.events,
+        store=box.history,
+        jobs=jobs.queue,
+        schedules=jobs.schedules,
+        version="fake",
+        **more,
     )
     return create_app(deps)
 

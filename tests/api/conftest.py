@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from gpumod.testing.fake_daemon import build
+from gpumod.testing.jobs import FakeJobs
 from gpumod.testing.switching import FakeBox
 
 BASE = "http://127.0.0.1:7780"
@@ -29,12 +30,18 @@ async def box() -> AsyncIterator[FakeBox]:
 
 
 @pytest.fixture
-async def api(box: FakeBox) -> AsyncIterator[Build]:
+def jobs(box: FakeBox) -> FakeJobs:
+    """The jobs of the box; they wait until they are told to run."""
+    return FakeJobs(box)
+
+
+@pytest.fixture
+async def api(box: FakeBox, jobs: FakeJobs) -> AsyncIterator[Build]:
     """Builds an application over the box, with fields of ApiDeps as asked for, and a client of it."""
     opened: list[tuple[FastAPI, httpx2.AsyncClient]] = []
 
     def make(**more: object) -> tuple[FastAPI, httpx2.AsyncClient]:
-        app = build(box, **more)
+        app = build(box, **{"jobs": jobs, **more})
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE)
         opened.append((app, client))
         return app, client

@@ -11,6 +11,7 @@ from gpumod.api import serve
 from gpumod.core.names import ModeId
 from gpumod.core.switch import SwitchRecord, SwitchRequest
 from gpumod.testing.fake_daemon import build
+from gpumod.testing.jobs import FakeJobs
 from gpumod.testing.switching import FakeBox
 
 _BOUND = 20
@@ -23,6 +24,7 @@ class Served:
     socket: str
     port: int
     box: FakeBox
+    jobs: FakeJobs
     loop: asyncio.AbstractEventLoop
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,10 +57,13 @@ def served(folder: Path, *, step_seconds: float = 0.0, **deps):
         tcp, unix = socket.socket(), socket.socket(socket.AF_UNIX)
         tcp.bind(("127.0.0.1", 0))
         unix.bind(path)
-        here = Served(path, tcp.getsockname()[1], box, asyncio.get_running_loop())
+        jobs = FakeJobs(box, step_seconds=step_seconds)
+        here = Served(path, tcp.getsockname()[1], box, jobs, asyncio.get_running_loop())
         made.append(here)
         try:
-            await serve(build(box, **deps), [tcp, unix], here.stop, on_started=started.set, grace=1.0)
+            await serve(
+                build(box, jobs=jobs, **deps), [tcp, unix], here.stop, on_started=started.set, grace=1.0
+            )
         finally:
             await box.close()
             tcp.close()

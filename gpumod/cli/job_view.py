@@ -1,0 +1,123 @@
+"""Jobs as people read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gpumod.cli.layout import Block, Cell, Column, Row, Table, Text, line
+from gpumod.client.job_calls import Job
+from gpumod.core.job import JobState, Metric, Result, Sample
+from gpumod.core.units import format_duration
+
+_STYLES: Final = {JobState.DONE: "good", JobState.FAILED: "bad", JobState.RUNNING: "warn"}
+
+
+def job_phrase(job: Job) -> str:
+    """What a job does, in words."""
+    label = f" ({job.request.label})" if job.request.label else ""
+    return f"{job.request.suite} on {', '.join(job.request.targets)}{label}"
+
+
+def progress_phrase(job: Job) -> str:
+    """How far a job is: phase, share, target, and the time to go."""
+    if job.state is not JobState.RUNNING:
+        waits = f": {job.reason}" if job.reason and not job.state.ended else ""
+        return f"{job.state}{waits}"
+    at = job.progress
+    count = f" {at.done} of {at.total}" if at.total is not None else ""
+    where = f", {at.target}" if at.target else ""
+    left = f", about {format_duration(job.seconds_left)} to go" if job.seconds_left else ""
+    stops = ", being cancelled" if job.cancel_asked else ""
+    return f"{job.phase or job.state}{count}{where}{left}{stops}"
+
+
+def jobs_blocks(jobs: Sequence[Job], now: float) -> list[Block]:
+    """A table of jobs."""
+    if not jobs:
+        return [line("no job yet")]
+    columns = (
+        Column("job"),
+        Column("what", shrinks=True),
+        Column("state"),
+        Column("took", right=True),
+        Column("ago", right=True),
+    )
+    return [Table(columns, tuple(_row(job, now) for job in jobs))]
+
+
+def _row(job: Job, now: float) -> Row:
+    shown = progress_phrase(job) if job.state is JobState.RUNNING else job.state.value
+    notes = (Cell(job.reason, "dim"),) if job.reason else ()
+    cells = (
+        Cell(job.id),
+        Cell(job_phrase(job)),
+        Cell(shown, _STYLES.get(job.state, "")),
+        Cell(_took(job)),
+        Cell(format_duration(max(0.0, now - job.created))),
+    )
+    return Row(cells, notes)
+
+
+def _took(job: Job) -> str:
+    return "" if job.started is None or job.ended is None else format_duration(job.ended - job.started)
+
+
+def job_blocks(job: Job, results: Sequence[Result]) -> list[Block]:
+    """One job, and what it found out."""
+    took = f", took {_took(job)}" if _took(job) else ""
+    blocks: list[Block] = [
+        line(f"job {job.id}: {job_phrase(job)}", "head"),
+        line(f"{progress_phrase(job)}{took}", _STYLES.get(job.state, "")),
+    ]
+    if job.state.ended and job.reason:
+        blocks.append(line(job.reason, "dim"))
+    blocks += [line(text, "dim") for text in _conditions(job)]
+    for result in results:
+        blocks += [Text(()), *result_blocks(result)]
+    return blocks
+
+
+def _conditions(job: Job) -> Iterator[str]:
+    """Under which conditions a job begins, and what was asked of the suite."""
+    request = job.request
+    if request.parameters:
+        yield "parameters: " + ", ".join(f"{name}={value}" for name, value in request.parameters.items())
+    if request.priority:
+        yield f"priority {request.priority}"
+    if job.state is not JobState.QUEUED:
+        return
+    if request.after:
+        yield f"after {', '.join(request.after)}"
+    if request.not_before is not None:
+        yield f"not before {_at(request.not_before)}"
+    if request.window:
+        start, end = (f"{one // 60:02}:{one % 60:02}" for one in (request.window.start, request.window.end))
+        yield f"begins between {start} and {end}, {request.window.timezone}"
+
+
+def result_blocks(result: Result) -> list[Block]:
+    """One target's numbers, each with its interval."""
+    outcomes = ", ".join(f"{count} {name}" for name, count in result.outcomes.items())
+    columns = (Column("number"), Column("value", right=True), Column("interval"), Column("of", right=True))
+    rows = tuple(_metric(one) for one in result.metrics)
+    warnings = [line(text, "warn") for text in result.integrity]
+    return [line(f"{result.target}: {outcomes or 'no sample'}", "head"), *warnings, Table(columns, rows)]
+
+
+def _metric(metric: Metric) -> Row:
+    value = "-" if metric.value is None else f"{metric.value:.4g} {metric.unit}"
+    known = metric.low is not None and metric.high is not None
+    interval = f"{metric.low:.4g} to {metric.high:.4g}" if known else ""
+    return Row((Cell(metric.formula), Cell(value), Cell(interval, "dim"), Cell(str(metric.count))))
+
+
+def sample_line(sample: Sample) -> str:
+    """One case that was measured."""
+    score = "" if sample.score is None else f", score {sample.score:.4g}"
+    return f"{sample.target} {sample.case}: {sample.outcome}{score}, {format_duration(sample.seconds)}"
+
+
+def _at(instant: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))

@@ -1,0 +1,123 @@
+"""The requests of the REST API on jobs, results and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from gpumod.client.calls import PLANNING, Call, given, segment
+from gpumod.core.job import JobRecord, JobState, Result, Sample, Schedule, Window
+
+
+@dataclass(frozen=True)
+class Job(JobRecord):
+    """A job, and for how many more seconds it measures, as far as that is known."""
+
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class ScheduledJob(Schedule):
+    """A schedule, and when it fires next; None: never."""
+
+    next: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a job does.
+
+    Args:
+        suite: its name.
+        targets: presets or modes, measured one after the other.
+        parameters: the suite's, JSON values; what is not given has the suite's default.
+        priority: larger ones first.
+        window: when it may begin.
+        label: for people.
+    """
+
+    suite: str
+    targets: Sequence[str]
+    parameters: Mapping[str, object] | None = None
+    priority: int = 0
+    window: Window | None = None
+    label: str = ""
+
+    def body(self) -> dict[str, object]:
+        """As it is sent."""
+        return given(
+            suite=self.suite,
+            targets=list(self.targets),
+            parameters=None if self.parameters is None else dict(self.parameters),
+            priority=self.priority,
+            window=asdict(self.window) if self.window else None,
+            label=self.label,
+        )
+
+
+def submit(
+    work: Work,
+    *,
+    after: Sequence[str],
+    not_before: float | None,
+    dedupe: str,
+    idempotency_key: str | None,
+) -> Call[Job]:
+    """Queue a job."""
+    body = work.body() | given(after=list(after), not_before=not_before, dedupe=dedupe)
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    return Call("POST", "jobs", Job, body=body, seconds=PLANNING, headers=headers)
+
+
+def jobs(states: Sequence[JobState | str], limit: int) -> Call[tuple[Job, ...]]:
+    """The latest jobs."""
+    return Call("GET", "jobs", tuple[Job, ...], {"state": [str(one) for one in states], "limit": limit})
+
+
+def job(id_: str) -> Call[Job]:
+    """One job."""
+    return Call("GET", f"jobs/{segment(id_)}", Job)
+
+
+def cancel(id_: str) -> Call[Job]:
+    """Cancel a job."""
+    return Call("POST", f"jobs/{segment(id_)}/cancel", Job, body={}, seconds=PLANNING)
+
+
+def retry(id_: str, *, afresh: bool) -> Call[Job]:
+    """Queue an ended job again."""
+    return Call("POST", f"jobs/{segment(id_)}/retry", Job, body={"afresh": afresh}, seconds=PLANNING)
+
+
+def samples(id_: str) -> Call[tuple[Sample, ...]]:
+    """What a job has measured so far."""
+    return Call("GET", f"jobs/{segment(id_)}/samples", tuple[Sample, ...])
+
+
+def results(id_: str | None, limit: int) -> Call[tuple[Result, ...]]:
+    """What jobs found out."""
+    params: dict[str, str | int | float | bool | list[str]] = {"limit": limit}
+    if id_ is not None:
+        params["job"] = id_
+    return Call("GET", "results", tuple[Result, ...], params)
+
+
+def schedules() -> Call[tuple[ScheduledJob, ...]]:
+    """Every schedule."""
+    return Call("GET", "schedules", tuple[ScheduledJob, ...])
+
+
+def schedule(id_: str) -> Call[ScheduledJob]:
+    """One schedule."""
+    return Call("GET", f"schedules/{segment(id_)}", ScheduledJob)
+
+
+def save_schedule(id_: str, cron: str, work: Work, *, timezone: str, enabled: bool) -> Call[ScheduledJob]:
+    """Keep a schedule."""
+    body = {"cron": cron, "timezone": timezone, "enabled": enabled, "job": work.body()}
+    return Call("PUT", f"schedules/{segment(id_)}", ScheduledJob, body=body, seconds=PLANNING)
+
+
+def delete_schedule(id_: str) -> Call[ScheduledJob]:
+    """Forget a schedule."""
+    return Call("DELETE", f"schedules/{segment(id_)}", ScheduledJob)
