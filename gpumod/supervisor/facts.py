@@ -62,10 +62,12 @@ class FactFinder:
             replace(one, same_launch=True) if name in untouched and name in present else one
             for name, one in zip(wanted, findings, strict=True)
         ]
-        known = wanted | {one.record.id: one.record.spec for one in running if one.record.id not in wanted}
-        builds = [(spec, await self._build(spec)) for spec in known.values()]
-        # They look at the models' files, which may be on a slow disk.
-        footprints, landmines = await asyncio.to_thread(self._predict, builds, set(wanted), reading)
+        builds = [(spec, await self._build(spec)) for spec in wanted.values()]
+        # They look at the models' files, which may be on a slow disk. Of what runs nothing is predicted: its
+        # record has its footprint, and a disk that does not answer must not stand in the way of `blank`.
+        footprints, landmines = (
+            await asyncio.to_thread(self._predict, builds, reading) if builds else ({}, {})
+        )
         return Facts(
             now=self._parts.clock.now(),
             reading=reading,
@@ -223,10 +225,9 @@ class FactFinder:
     def _predict(
         self,
         builds: Iterable[tuple[ServiceSpec, EngineBuild | None]],
-        wanted: Collection[ServiceId],
         reading: CardsReading,
     ) -> tuple[Mapping[FootprintKey, Footprint], Mapping[FootprintKey, tuple[Landmine, ...]]]:
-        """The footprint of each service on each model of card, and the traps of those that may be started."""
+        """The footprint of each service on each model of card, and the traps in its way."""
         port = self._parts.footprints
         models = {card.name: card.model for card in reading.cards}
         footprints, landmines = {}, {}
@@ -235,8 +236,7 @@ class FactFinder:
             for name, model in models.items():
                 key = FootprintKey(spec.id, count, name)
                 footprints[key] = port.footprint(spec, count, model, build)
-                if spec.id in wanted:
-                    landmines[key] = port.landmines(spec, count, model, build)
+                landmines[key] = port.landmines(spec, count, model, build)
         return footprints, landmines
 
 

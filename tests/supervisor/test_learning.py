@@ -99,6 +99,17 @@ async def test_a_fatal_landmine_is_refused_before_anything_is_stopped(make_box):
     assert box.running() == {"a"}
 
 
+async def test_blank_asks_nothing_of_the_disk_that_the_models_lie_on(make_box):
+    """It may be what does not answer any more."""
+    box = await make_box(mode("m", service("a", model="/m.gguf")), cards=1)
+    await box.switch("m")
+    asked = []
+    box.footprints.footprint = lambda spec, *_: asked.append(spec.id)
+    record = await box.blank()
+    assert record.state is SwitchState.COMMITTED
+    assert asked == []
+
+
 async def test_the_layers_that_the_planner_chose_are_what_the_engine_is_started_with(make_box):
     box = await make_box(mode("m", service("a", cards=2)), cards=2)
     spread = Spread((GIB,) * 30, (GIB, GIB))
