@@ -4,6 +4,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
@@ -36,6 +37,14 @@ async def on_loopback(scope: Scope, receive: Receive, send: Send) -> None:
 schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", on_loopback)
 
 
+# A time zone, a window, a cron expression or a suite's parameter can be wrong in ways that no schema tells.
+JUDGED = {
+    ("POST", f"{API}/jobs"),
+    ("POST", f"{API}/jobs/{{id}}/retry"),  # what is retried has to have ended
+    ("PUT", f"{API}/schedules/{{id}}"),
+}
+
+
 @schema.parametrize()
 @settings(
     max_examples=15,
@@ -46,7 +55,8 @@ schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", on_loopback)
     suppress_health_check=list(HealthCheck),
 )
 def test_every_answer_is_as_documented(case: schemathesis.Case[Any]) -> None:
-    case.call_and_validate()
+    judged = (case.method, case.operation.path) in JUDGED
+    case.call_and_validate(excluded_checks=[positive_data_acceptance] if judged else [])
 
 
 ASKED = [
