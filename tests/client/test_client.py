@@ -7,10 +7,11 @@ import time
 import pytest
 
 from gpumod.access import AccessRules
-from gpumod.client import AsyncClient, Client
+from gpumod.client import AsyncClient, Client, Work
 from gpumod.client.calls import refusals
 from gpumod.core.errors import (
     GpumodError,
+    InvalidRequestError,
     NotFoundError,
     RefusedError,
     StoreError,
@@ -19,6 +20,7 @@ from gpumod.core.errors import (
     UnauthenticatedError,
     UnreachableError,
 )
+from gpumod.core.job import JobState, Window
 from gpumod.core.plan import RefusalCode
 from gpumod.core.spec import OnFailure
 from gpumod.core.states import ServiceState
@@ -244,6 +246,42 @@ def test_a_stream_that_breaks_is_an_error(short_path):
             client.status()
 
 
+def test_a_job_from_end_to_end(client, daemon):
+    work = Work("speed", ["gemma-chat"], {"repeats": 3}, priority=2, window=Window(0, 1440), label="one")
+    job = client.submit_job(work, dedupe="d", idempotency_key="k")
+    assert client.submit_job(work, dedupe="d", idempotency_key="k") == job
+    assert job.request.parameters == {"repeats": 3}
+    assert job.request.window == work.window
+    later = client.submit_job(work, after=[job.id], not_before=1.0)
+    assert client.jobs() == (later, job)
+    assert client.jobs(["queued", JobState.RUNNING], limit=1) == (later,)
+    assert client.jobs([JobState.DONE]) == ()
+    assert client.cancel_job(later.id).state is JobState.CANCELLED
+    daemon.run(daemon.jobs.work())
+    assert client.job(job.id).state is JobState.DONE
+    assert len(client.samples(job.id)) == 3
+    (result,) = client.results(job.id)
+    assert result.outcomes == {"ok": 3}
+    assert client.results() == (result,)
+    assert client.retry_job(job.id, afresh=True).state is JobState.QUEUED
+    assert client.samples(job.id) == ()
+    with pytest.raises(NotFoundError):
+        client.job("no/such job")
+
+
+def test_a_schedule_from_end_to_end(client):
+    work = Work("speed", ["chat"])
+    saved = client.save_schedule("nightly", "30 2 * * *", work, timezone="Europe/Berlin")
+    assert saved.next is not None
+    assert client.schedules() == (saved,)
+    assert client.schedule("nightly") == saved
+    assert client.save_schedule("nightly", "30 2 * * *", work, enabled=False).next is None
+    client.delete_schedule("nightly")
+    assert client.schedules() == ()
+    with pytest.raises(InvalidRequestError):
+        client.save_schedule("nightly", "often", work)
+
+
 async def test_the_asynchronous_client_does_the_same(short_path):
     with served(short_path) as daemon:
         async with AsyncClient(daemon.socket) as client:
@@ -254,6 +292,11 @@ async def test_the_asynchronous_client_does_the_same(short_path):
             assert "server is listening" in await client.logs("embed")
             with pytest.raises(RefusedError):
                 await client.switch("huge")
+            job = await client.submit_job(Work("speed", ["chat"]))
+            assert await client.jobs() == (job,)
+            assert (await client.cancel_job(job.id)).state is JobState.CANCELLED
+            assert await client.results(job.id) == ()
+            assert await client.schedules() == ()
             events = client.follow_events(after=0)
             assert (await anext(events)).seq == 1
             await events.aclose()

@@ -1,10 +1,14 @@
 """Benchmark jobs of a real daemon: llama.cpp on the CPU is measured, and the mode comes back."""
 
 import asyncio
+import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
+from gpumod.client import Work
 from gpumod.core.job import JobId, JobPhase, JobRecord, JobRequest, JobState
 from gpumod.core.switch import BoxState
 from gpumod.daemon import SystemClock
@@ -111,3 +115,33 @@ def test_a_job_goes_on_with_the_next_daemon(box, phase, number):
     box.stop(number)
     box.start()
     assert_done(box, 8)
+
+
+def ctl(box, *words):
+    """Run gpumodctl as a user would."""
+    command = [sys.executable, "-m", "gpumod.cli.main", *words, "--socket", box.socket]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def test_gpumodctl_submits_a_job_and_waits_for_what_it_found(box):
+    small = ["-p", "depths=[32]", "-p", "concurrency=[]", "-p", "tokens=8", "-p", "repeats=2"]
+    done = ctl(box, "job", "submit", "speed", "tiny", *small, "--dedupe", "--wait", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr + box.log()
+    answer = json.loads(done.stdout)
+    assert (answer["job"]["state"], answer["job"]["progress"]["done"]) == ("done", 2)
+    (result,) = answer["results"]
+    assert result["outcomes"] == {"ok": 2}
+    assert any(metric["unit"] == "tokens/s" and metric["value"] > 0 for metric in result["metrics"])
+    shown = ctl(box, "job", "show", answer["job"]["id"])
+    assert "tiny: 2 ok" in shown.stdout
+    assert len(ctl(box, "job", "logs", answer["job"]["id"]).stdout.splitlines()) == 2
+    assert ctl(box, "job", "submit", "speed", "nosuch").returncode == 5
+    assert ctl(box, "job", "submit", "speed", "tiny", "-p", "nosuch=1").returncode == 2
+    with box.client() as client:
+        assert client.status().mode == "chat"
+        saved = client.save_schedule("nightly", "0 3 * * *", Work("speed", ["tiny"]), timezone="UTC")
+        assert client.schedules() == (saved,)
+    box.stop()
+    box.start()
+    with box.client() as client:
+        assert client.schedule("nightly").next == saved.next
