@@ -7,7 +7,8 @@ import time
 from typing import Final
 
 from gpumod.cli.job_view import job_blocks, job_phrase, progress_phrase
-from gpumod.cli.outcome import ExitCode, print_json, say
+from gpumod.cli.outcome import ExitCode, print_json, printable, say
+from gpumod.cli.screen import terminal_width
 from gpumod.cli.session import Session
 from gpumod.client.calls import encode
 from gpumod.client.job_calls import Job
@@ -49,26 +50,34 @@ class _Watch:
     def __init__(self, session: Session, job: Job) -> None:
         self._session = session
         self._told = ""
+        self._live = sys.stderr.isatty()
         self._away_since: float | None = None
         self.job = job
 
     def until_ended(self, timeout: float | None) -> Job:
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _LOOK
-        self._tell()
-        while not self.job.state.ended:
-            left = pause if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimedOutError(
-                    f"job {self.job.id} has not ended after {format_duration(timeout or 0.0)} and goes on; "
-                    f"`gpumodctl job show {self.job.id}` tells how it stands",
-                    {"job": encode(self.job)},
-                )
-            time.sleep(min(left, pause))
-            pause = min(_SELDOM, pause * 1.2)
-            self._look()
+        try:
             self._tell()
+            while not self.job.state.ended:
+                left = pause if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise self._still_going(timeout or 0.0)
+                time.sleep(min(left, pause))
+                pause = min(_SELDOM, pause * 1.2)
+                self._look()
+                self._tell()
+        finally:
+            if self._live and self._told:
+                sys.stderr.write("\n")
         return self.job
+
+    def _still_going(self, timeout: float) -> TimedOutError:
+        return TimedOutError(
+            f"job {self.job.id} has not ended after {format_duration(timeout)} and goes on; "
+            f"`gpumodctl job show {self.job.id}` tells how it stands",
+            {"job": encode(self.job)},
+        )
 
     def _look(self) -> None:
         """Ask once. The daemon may be away for a while: it takes the job up when it is back."""
@@ -88,18 +97,19 @@ class _Watch:
         """A line on stderr when something has changed; on a terminal, one line that changes."""
         if self._session.json:
             return
-        told = progress_phrase(self.job)
-        live = sys.stderr.isatty()
-        # Into a pipe, the time to go is left out: it would be news at each look.
-        key = told if live else told.partition(", about ")[0]
-        if key == self._told:
+        told = f"{job_phrase(self.job)}: {progress_phrase(self.job)}"
+        if not self._live:
+            # The time to go would be news at each look.
+            told = told.partition(", about ")[0]
+        if told == self._told:
             return
-        self._told = key
-        if live:
-            sys.stderr.write(f"\r\x1b[K{job_phrase(self.job)}: {told}" + "\n" * self.job.state.ended)
+        self._told = told
+        if self._live:
+            # A line that is wrapped could not be written over.
+            sys.stderr.write(f"\r\x1b[K{printable(told)[: terminal_width() - 1]}")
             sys.stderr.flush()
         else:
-            say(f"{job_phrase(self.job)}: {key}")
+            say(told)
 
 
 def _left_running(session: Session, job: Job) -> ExitCode:

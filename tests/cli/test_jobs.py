@@ -126,6 +126,35 @@ def test_to_wait_too_long_leaves_the_job(ctl, box):
     assert ctl("job", "show", waited.json["job"]["id"], "--json").json["job"]["state"] == "queued"
 
 
+def test_a_daemon_that_goes_away_for_good_is_told_of(ctl, box, monkeypatch):
+    monkeypatch.setattr("gpumod.cli.job_progress._LOST", 0.1)
+    away = threading.Timer(0.4, lambda: box.loop.call_soon_threadsafe(box.stop.set))
+    away.start()
+    waited = ctl("job", "submit", "speed", "gemma-chat", "--wait")
+    away.join()
+    assert waited.code == 4
+    assert "it takes the job up when it is started again" in waited.err
+
+
+def test_a_terminal_has_one_line_that_changes(ctl, bench, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    told = ctl("job", "submit", "speed", "gemma-chat", "--label", "x" * 60, "--wait").err
+    assert told.count("\n") == 1
+    assert told.endswith("\n")
+    assert all(len(line) < 40 for line in told.rstrip().split("\r\x1b[K"))
+
+
+def test_who_stops_waiting_is_told_that_the_job_goes_on(ctl, box, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpumod.cli.job_progress.time.sleep", interrupted)
+    left = ctl("job", "submit", "speed", "gemma-chat", "--wait")
+    assert left.code == 130
+    assert "job J1 goes on" in left.err
+
+
 def test_a_running_job_tells_how_far_it_is(ctl, box):
     job = submitted(ctl)["id"]
 
