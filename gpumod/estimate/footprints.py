@@ -18,7 +18,16 @@ from gpumod.estimate.files import LookAt, on_disk
 from gpumod.estimate.landmines.find import find_landmines
 from gpumod.estimate.landmines.gguf_facts import trained_context
 from gpumod.estimate.landmines.trap import HostFacts, Launch
-from gpumod.estimate.learning import MARGIN, Basis, Learned, basis_of, exact_size, nearest, with_margin
+from gpumod.estimate.learning import (
+    MARGIN,
+    Basis,
+    Learned,
+    basis_of,
+    estimate_margin,
+    exact_size,
+    nearest,
+    with_margin,
+)
 from gpumod.estimate.predictor import Outlook, Predictor
 from gpumod.planner.spreading import divide
 
@@ -153,19 +162,29 @@ def same_files(then: ServiceSpec, now: ServiceSpec) -> ServiceSpec:
 
 def _by_formula(outlook: Outlook) -> Footprint:
     prediction = outlook.prediction
-    words = "by the formula" if outlook.by_formula else "estimated"
+    words = "by the formula, and a margin" if outlook.by_formula else "estimated"
+    expected = prediction.cards
+    if outlook.by_formula:
+        # A size guessed from files has room in it already.
+        expected = tuple(size + estimate_margin(outlook.spec, size) for size in expected)
+    cards = tuple(max(size, outlook.floor) for size in expected)
     return Footprint(
-        tuple(max(size, outlook.floor) for size in prediction.cards),
+        cards,
         Source.ESTIMATED,
         resident=prediction.resident,
         loading=prediction.loading,
         note=": ".join(one for one in (words, "; ".join(prediction.notes)) if one),
         parts=prediction.parts,
         formula=prediction.cards if outlook.by_formula else None,
-        spread=prediction.spread,
+        spread=_moved(prediction.spread, tuple(map(operator.sub, cards, prediction.cards))),
         split=prediction.split,
         pool=prediction.pool,
     )
+
+
+def _moved(spread: Spread | None, more: tuple[int, ...]) -> Spread | None:
+    """With so much more on each card, however the layers are divided."""
+    return None if spread is None else Spread(spread.layers, _added(spread.fixed, more))
 
 
 def _learned(found: Footprint, basis: Basis, outlook: Outlook) -> Footprint:
@@ -176,10 +195,7 @@ def _learned(found: Footprint, basis: Basis, outlook: Outlook) -> Footprint:
     certain = exact_size(prediction) if outlook.by_formula else (0,) * len(prediction.cards)
     least = tuple(max(outlook.floor, size) for size in certain)
     cards = tuple(max(low, with_margin(size, carried)) for size, low in zip(expected, least, strict=True))
-    spread = found.spread
-    if spread is not None:
-        more = tuple(map(operator.sub, cards, prediction.cards))
-        spread = Spread(spread.layers, _added(spread.fixed, more))
+    spread = _moved(prediction.spread, tuple(map(operator.sub, cards, prediction.cards)))
     return replace(found, cards=cards, source=Source.LEARNED, spread=spread, note=_note(basis, carried))
 
 

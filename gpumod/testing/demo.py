@@ -42,7 +42,8 @@ used, nothing outside a temporary folder is touched.
     mode chat      one model,  reserves {_CHAT_VRAM} MiB
     mode code      another,    reserves {_CODE_VRAM} MiB: either fits, never both
     mode both      the two together
-    mode broken    a model file that was cut in half
+    mode half      a model file that was cut in half
+    mode broken    a model file whose header is right and whose tokenizer is not
 """
 
 _CONFIG = """\
@@ -102,13 +103,21 @@ class Box:
         for name, size in (("chat", _CHAT_MIB), ("code", _CODE_MIB)):
             write_gguf(self.root / f"models/{name}.gguf", of_size(size * MIB), name=name)
         whole = (self.root / "models/chat.gguf").read_bytes()
-        (self.root / "models/broken.gguf").write_bytes(whole[: len(whole) // 2])
+        (self.root / "models/half.gguf").write_bytes(whole[: len(whole) // 2])
+        (self.root / "models/broken.gguf").write_bytes(
+            whole.replace(b"tokenizer.ggml.model", b"tokenizer.gone.model", 1)
+        )
         first = 20000 + os.getpid() % 20000
         config = _CONFIG.format(
             card=_CARD_MIB, port=_free_port(), root=self.root, first=first, last=first + 99
         )
         files = {"config.yaml": config}
-        for name, vram in (("chat", _CHAT_VRAM), ("code", _CODE_VRAM), ("broken", _BROKEN_VRAM)):
+        for name, vram in (
+            ("chat", _CHAT_VRAM),
+            ("code", _CODE_VRAM),
+            ("half", _BROKEN_VRAM),
+            ("broken", _BROKEN_VRAM),
+        ):
             files[f"presets/{name}.yaml"] = _PRESET.format(id=name, vram=vram)
             files[f"modes/{name}.yaml"] = _MODE.format(id=name, description=f"{name} alone", services=name)
         files["modes/both.yaml"] = _MODE.format(id="both", description="chat and code", services="chat, code")
@@ -214,6 +223,11 @@ class Demo:
 
         self.title("Both at once do not fit: refused before anything is stopped")
         self.run("switch", "both", code=3)
+        self.expect("code")
+        self.ask("code")
+
+        self.title("A model file that was cut in half: refused before anything is stopped")
+        self.run("switch", "half", code=3)
         self.expect("code")
         self.ask("code")
 

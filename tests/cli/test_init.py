@@ -17,6 +17,7 @@ def home(tmp_path, monkeypatch):
     place = tmp_path / "home"
     place.mkdir()
     for name in (
+        "GPUMOD_ALLOWED_SKIPS",  # the test run's own
         "GPUMOD_CONFIG",
         "HF_HOME",
         "HF_HUB_CACHE",

@@ -49,7 +49,7 @@ def llama(model, **fields):
 
 def expected(spec, count=1) -> tuple[int, ...]:
     """What the formula says, without the margin."""
-    found = formula(spec, count).formula
+    found: tuple[int, ...] | None = formula(spec, count).formula
     assert found is not None
     return found
 

@@ -95,6 +95,9 @@ def test_planning_again_after_any_prefix_reaches_the_same_end(boxes, data):
     plan = decide(world, second, "n")
     assume(isinstance(plan, Plan) and not plan.empty)
     run(world, plan.steps, data, upto=data.draw(st.integers(0, len(plan.steps) - 1), label="prefix"))
+    # Where the driver does not tell what a starting service holds already, that counts twice until it is
+    # ready: such a box may have to wait for that before it can be planned anew.
+    assume(world.told or not any(one.record.state.is_starting for one in world.services.values()))
     again = decide(world, second, "n")
     assert isinstance(again, Plan), [one.detail for one in again.reasons]
     run(world, again.steps, data)
