@@ -145,3 +145,24 @@ def test_gpumodctl_submits_a_job_and_waits_for_what_it_found(box):
     box.start()
     with box.client() as client:
         assert client.schedule("nightly").next == saved.next
+
+
+def test_gpumodctl_waits_for_a_job_over_a_restart_of_the_daemon(box):
+    words = ["submit", "speed", "tiny", "-p", "depths=[32]", "-p", "concurrency=[]", "-p", "tokens=8"]
+    command = [sys.executable, "-m", "gpumod.cli.main", "job", *words, "-p", "repeats=8", "--wait"]
+    with subprocess.Popen(
+        [*command, "--json", "--socket", box.socket], stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        with box.client() as client:
+            box.wait_until("it has measured something", lambda: any(map(client.samples, ids(client))))
+        box.stop(signal.SIGKILL)
+        box.start()
+        out, _ = waiting.communicate(timeout=PATIENCE)
+    assert waiting.returncode == 0, out + box.log()
+    answer = json.loads(out)
+    assert answer["job"]["attempt"] == 2
+    assert answer["results"][0]["outcomes"] == {"ok": 8}
+
+
+def ids(client):
+    return [job.id for job in client.jobs()]
