@@ -30,5 +30,4 @@ async def make_bench():
 
     yield make
     for bench in made:
-        await bench.worker.close()
-        await bench.box.supervisor.close()
+        await bench.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from gpumod.core.errors import InvalidRequestError, NotFoundError
-from gpumod.core.job import JobRequest, JobState, Window
+from gpumod.core.job import JobId, JobRequest, JobState, Window
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def test_parameters_are_kept_with_their_defaults(bench):
         (JobRequest("scripted", ()), InvalidRequestError, "1 to 64 targets"),
         (JobRequest("scripted", ("qwen", "qwen")), InvalidRequestError, "twice"),
         (JobRequest("scripted", ("blank",)), InvalidRequestError, "generates text"),
-        (JobRequest("scripted", ("qwen",), after=("gone",)), NotFoundError, "no job gone"),
+        (JobRequest("scripted", ("qwen",), after=(JobId("gone"),)), NotFoundError, "no job gone"),
         (JobRequest("scripted", ("qwen",), window=Window(0, 60, "Mars/X")), InvalidRequestError, "Mars/X"),
         (JobRequest("scripted", ("qwen",), not_before=float("nan")), InvalidRequestError, "not_before"),
         (JobRequest("scripted", ("qwen",), priority=10**9), InvalidRequestError, "priority"),

@@ -5,7 +5,7 @@ import pytest
 from gpumod.core.errors import GpumodError, StoreError
 from gpumod.core.events import EventKind
 from gpumod.core.job import JobPhase, JobState, Outcome
-from gpumod.core.names import CardId, ModeId, ServiceId
+from gpumod.core.names import CardId, ModeId, PresetId, ServiceId
 from gpumod.core.service import Desired, RunKey
 from gpumod.core.spec import RestartPolicy, RestartWhen
 from gpumod.core.switch import SwitchRecord, SwitchRequest
@@ -49,7 +49,7 @@ async def test_a_mode_comes_back_with_what_was_changed_by_hand(make_bench):
     bench = await make_bench(cards=2)
     supervisor = bench.box.supervisor
     for request in (
-        SwitchRequest(start=ServiceId("tiny"), preset="tiny"),
+        SwitchRequest(start=ServiceId("tiny"), preset=PresetId("tiny")),
         SwitchRequest(stop=ServiceId("embed")),
     ):
         begun = await supervisor.begin(request)

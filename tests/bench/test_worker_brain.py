@@ -16,8 +16,8 @@ from gpumod.bench.worker.brain import (
 )
 from gpumod.bench.worker.targets import aim_of
 from gpumod.core.errors import InvalidRequestError, NotFoundError
-from gpumod.core.job import JobPhase, JobRecord, JobRequest, JobState
-from gpumod.core.names import BLANK, ModeId, ServiceId
+from gpumod.core.job import JobId, JobPhase, JobRecord, JobRequest, JobState
+from gpumod.core.names import BLANK, ModeId, ServiceId, SwitchId
 from gpumod.core.service import Desired
 from gpumod.core.spec import BLANK_MODE, Catalog, Task
 from gpumod.core.switch import RECOVERY, SwitchRecord, SwitchRequest, SwitchState
@@ -36,7 +36,7 @@ FORMER = Desired("chat", since=100.0)
 
 def now(desired=FORMER, *, former=FORMER, restore=True, phase=None, cancel=False, reason="", **fields):
     record = JobRecord(
-        "j1",
+        JobId("j1"),
         JobRequest("speed", ("qwen",)),
         JobState.RUNNING,
         0.0,
@@ -56,7 +56,7 @@ ALL = frozenset({"qwen"})
 @pytest.mark.parametrize(
     ("situation", "act"),
     [
-        (now(switch="s1"), AwaitSwitch("s1")),
+        (now(switch="s1"), AwaitSwitch(SwitchId("s1"))),
         (now(former=None), Remember(FORMER)),
         (now(former=None, cancel=True, reason="by ann"), End(JobState.CANCELLED, "by ann")),
         (now(former=None, failure="no suite"), End(JobState.FAILED, "no suite")),
@@ -87,7 +87,7 @@ def test_the_next_act(situation, act):
 
 def switch(by, *, started=150.0, state=SwitchState.COMMITTED, **request):
     wish = SwitchRequest(by=by, **(request or {"mode": ModeId("code")}))
-    return SwitchRecord("s", wish, "chat", "code", state, started)
+    return SwitchRecord(SwitchId("s"), wish, ModeId("chat"), ModeId("code"), state, started)
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,17 @@ class Bench:
         )
         self.worker.start(box.supervisor.settled)
 
+    async def close(self):
+        """End the worker and the box's supervisor."""
+        await self._end()
+        await self.box.supervisor.close()
+
+    async def _end(self):
+        if self.worker is not None:
+            await self.worker.close()
+
     async def restart(self, **fields):
-        await self.worker.close()
+        await self._end()
         await self.box.restart(**fields)
         self.begin()
 

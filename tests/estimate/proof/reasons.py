@@ -21,6 +21,14 @@ _SMALL: Final = (
     "2 % of so small a model"
 )
 _SMALL_MODEL: Final = 2560 * MIB
+_NOT_QUANTISED: Final = (
+    "not a reading of GPTQ: dummy weights were built in 16 bits, 14.25 GiB of them, and the formula says "
+    "what the configuration says"
+)
+_CACHE_ONLY: Final = (
+    "with a cache of a given size nothing bounds what vLLM takes beside it: its allocator's gaps, and the "
+    "second copy of weights that a kernel wants in another order, are not in the formula as they should be"
+)
 
 
 def reason(launch: Launch) -> str:
@@ -29,4 +37,8 @@ def reason(launch: Launch) -> str:
         return _NO_FLASH
     if "projector" in launch.parameters:
         return _PICTURE
+    if launch.name == "7b-gptq-kvbytes":
+        return _NOT_QUANTISED
+    if launch.name.endswith("-kvbytes"):
+        return _CACHE_ONLY
     return _SMALL if launch.peak < _SMALL_MODEL else ""
