@@ -188,7 +188,7 @@ async def test_advice_for_a_real_model_starts_when_it_is_followed(make_box, tmp_
     model = str(write_shape("qwen3-4b", tmp_path / "model.gguf"))
 
     async def look(spec):
-        box = await make_box(mode("m", spec), cards=2, card_size=5 * GIB, predicts=ModelFootprints)
+        box = await make_box(mode("m", spec), cards=2, card_size=5 * GIB + 64 * MIB, predicts=ModelFootprints)
         box.probe.add_file(model, 1)
         return await box.supervisor.preflight("m")
 
