@@ -161,7 +161,7 @@ def test_times_are_the_minutes_of_the_calendar_that_match(minute, hour, day, mon
     weekdays = {value % 7 for value in weekday[1]}
 
     def matches(moment):
-        on_day = moment.day in day[1]
+        on_day = day[0] == "*" or moment.day in day[1]
         on_weekday = moment.isoweekday() % 7 in weekdays
         either = day[0] != "*" and weekday[0] != "*"
         return (

@@ -324,11 +324,18 @@ async def test_progress_is_told_with_the_time_to_go(make_bench):
 async def test_a_store_that_fails_for_a_while_delays_the_job(make_bench):
     bench = await make_bench(idle=1.0, stale=20.0)
 
+    broken = []
+
     async def break_store(run):
         bench.jobs.fail(StoreError("disk full"))
+        broken.append(run)
+
+    async def is_broken():
+        return bool(broken)
 
     bench.suite.on_case["qwen", "c0"] = break_store
     job = await bench.submit("qwen")
+    await bench.until(is_broken)
     await bench.box.clock.sleep(60)
     bench.jobs.heal()
     job = await bench.ended(job)
