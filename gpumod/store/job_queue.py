@@ -160,6 +160,8 @@ def fail_waiting(connection: Connection, now: float) -> None:
         .join(JobWaitRow, col(JobWaitRow.job) == _id)
         .outerjoin(needed, col(needed.id) == col(JobWaitRow.waits_for))
         .where(_state == JobState.QUEUED.value, or_(col(needed.id).is_(None), col(needed.state).in_(_BAD)))
+        # Of several causes the one with the smallest id is written last, and stays.
+        .order_by(col(JobWaitRow.waits_for).desc())
     )
     while found := connection.execute(hopeless).all():
         for job, cause, state in found:

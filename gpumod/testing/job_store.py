@@ -263,13 +263,14 @@ class MemoryJobStore:
         return record if record.state is JobState.RUNNING else None
 
     def _fail_waiting(self, now: float) -> None:
-        for job in list(self._jobs.values()):
-            if job.state is JobState.QUEUED and (reason := self._in_vain(job)):
+        queued = [job for job in self._jobs.values() if job.state is JobState.QUEUED]
+        while found := [(job, reason) for job in queued if (reason := self._in_vain(job))]:
+            for job, reason in found:
                 self._put(replace(job, state=JobState.FAILED, ended=now, reason=reason))
-                self._fail_waiting(now)
+            queued = [job for job in self._jobs.values() if job.state is JobState.QUEUED]
 
     def _in_vain(self, job: JobRecord) -> str:
-        for other in job.request.after:
+        for other in sorted(job.request.after):
             needed = self._jobs.get(other)
             ending = "is not known" if needed is None else _HOPELESS.get(needed.state)
             if ending:
