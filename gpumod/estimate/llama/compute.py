@@ -52,12 +52,19 @@ def _bound(source: Source) -> Devices:
     mask = (2 if setting.flash_attention else 4) * setting.cells * batch.tokens
     scores = 0 if setting.flash_attention else 4 * setting.cells * batch.tokens * layer.heads
     halves = 2 * (layer.key_width + layer.value_width) * setting.context if setting.quantised_kv else 0
+    # Without flash attention latent values are transposed into a copy (`llm_graph_context::build_attn_mha`).
+    latent = 0 if setting.flash_attention else 2 * setting.context * _latent_width(model)
     states = 12 * batch.sequences * recurs.state_row if recurs is not None else 0
     logits = 4 * batch.outputs * (model.vocabulary + model.embedding)
-    size = 4 * batch.tokens * values + mask * (1 + model.sliding) + scores + halves + states + logits
+    size = 4 * batch.tokens * values + mask * (1 + model.sliding) + scores + halves + latent + states + logits
     if setting.on_host:
         return Devices((size,))
     return Devices((size,) * setting.cards, mask + 4 * batch.tokens * model.embedding)
+
+
+def _latent_width(model: LlamaModel) -> int:
+    """Values of one cell of latent attention; 0 without it."""
+    return 0 if model.mla is None else max(one.key_width for one in model.layers)
 
 
 def reserved(source: Source, *, pipeline: bool) -> Devices:

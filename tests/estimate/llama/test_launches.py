@@ -11,7 +11,7 @@ COMPUTE = 0.05
 LOOSE = {"tiny-lfm2": 0.08, "tiny-gemma4-shared": 0.08}
 """Architectures whose compute buffer is known less well: 7 % too much, and 7 % too little with q8_0."""
 BOUNDED = {"tiny-kimi-linear"}
-"""Those whose compute buffer is bounded only, and by up to 6 % too low: without flash attention."""
+"""Those whose compute buffer is bounded only: never too little."""
 
 
 def check(case):
@@ -21,7 +21,7 @@ def check(case):
         assert abs(formula[part] - log.size) <= log.rounding, part
     compute = said["compute buffer"]
     if case.shape in BOUNDED:
-        assert formula["compute buffer"] >= 0.94 * compute.size
+        assert formula["compute buffer"] >= compute.size - compute.rounding
     else:
         assert formula["compute buffer"] == pytest.approx(compute.size, rel=LOOSE.get(case.shape, COMPUTE))
     # Room for the outputs is made for one per slot, and for all of them on first use.
