@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from gpumod.core.job import (
 from gpumod.core.names import LeaseId
 from gpumod.core.ports import Clock
 from gpumod.core.service import Desired
+from gpumod.core.switch import SwitchRecord
 
 
 class JobStore(Protocol):
@@ -103,8 +104,8 @@ class JobStore(Protocol):
         """The samples of a job, in the order of their cases' ends."""
         ...
 
-    async def save_result(self, result: Result) -> None:
-        """Keep a result, in place of the former one of the same job and target."""
+    async def save_result(self, result: Result, attempt: int) -> bool:
+        """Keep a result, in place of the former one of the same job and target; an earlier attempt's is refused."""
         ...
 
     async def results(
@@ -180,7 +181,9 @@ class Jobs(Protocol):
         """What a job has measured so far."""
         ...
 
-    async def results(self, job: JobId | None = None, limit: int = 100) -> tuple[Result, ...]:
+    async def results(
+        self, job: JobId | None = None, *, suite: str = "", target: str = "", limit: int = 100
+    ) -> tuple[Result, ...]:
         """Results, newest first."""
         ...
 
@@ -234,6 +237,8 @@ class Endpoint:
         engine: `llama.cpp`, `vllm` ..., for what only one engine understands.
         context: tokens per request; None where it is not known.
         slots: requests at once; None where it is not known.
+        files: the model's files, the first one first to be opened.
+        cards: the cards that the model is on, as the driver identifies them.
     """
 
     target: str
@@ -242,6 +247,8 @@ class Endpoint:
     engine: str
     context: int | None = None
     slots: int | None = None
+    files: tuple[str, ...] = ()
+    cards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +276,19 @@ class Bench(Protocol):
         """Bytes that the target holds now, by card."""
         ...
 
+    async def visit(
+        self, mode: str, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> tuple[SwitchRecord, SwitchRecord]:
+        """Move the box to a mode, `blank` included, do something there, and come back to the target.
+
+        Returns:
+            The switch there and the switch back, as journaled.
+
+        Raises:
+            GpumodError: one of them was refused or failed.
+        """
+        ...
+
 
 class Suite(Protocol):
     """A set of cases with their checkers. Stateless: a job that resumes asks a new one."""
@@ -293,6 +313,13 @@ class Suite(Protocol):
 
         Raises:
             InvalidRequestError: an unknown or a wrong one.
+        """
+        ...
+
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Why it cannot run on this machine (no sandbox, a program that is missing); empty where it can.
+
+        Asked when a job is submitted, and again before the box is changed for it.
         """
         ...
 
