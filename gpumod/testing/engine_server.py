@@ -408,13 +408,16 @@ def _has_lost_a_child(children: list[int]) -> bool:
 
 
 def _become_ready(server: _Server) -> None:
-    if server.listener is None:
-        server.listen()
-        server.serve()
-    server.ready = True
-    server.log_time("ready")
+    """Whoever sees it ready can rely on all of that: it handles signals, and no answer is a 503 any more."""
     signal.signal(signal.SIGTERM, lambda *_: os.write(server.wake_write, b"s"))
     signal.signal(signal.SIGINT, lambda *_: os.write(server.wake_write, b"s"))
+    opens = server.listener is None
+    if opens:
+        server.listen()
+    server.log_time("ready")
+    server.ready = True
+    if opens:
+        server.serve()
 
 
 def main(words: str) -> None:
