@@ -105,7 +105,7 @@ class JobStore(Protocol):
         ...
 
     async def save_result(self, result: Result, attempt: int) -> bool:
-        """Keep a result, in place of the former one of the same job and target; an earlier attempt's is refused."""
+        """Keep a result, in place of the same job's and target's; an earlier attempt's is refused."""
         ...
 
     async def results(

@@ -671,3 +671,23 @@ class Admission(Protocol):
     def mode(self) -> ModeId:
         """The mode that is committed."""
         ...
+
+    def candidates(self, model: str) -> tuple[ServiceId, ...]:
+        """Every service that answers to a model name: what `resolve` says first, then others by alias."""
+        ...
+
+    def generation(self, service: ServiceId) -> int | None:
+        """Which attempt runs, None where there is none: connections to an earlier one are of no use."""
+        ...
+
+    def expected(self, service: ServiceId) -> bool:
+        """Whether it will admit by itself: it starts, or is about to be started again."""
+        ...
+
+    def spec(self, service: ServiceId) -> ServiceSpec | None:
+        """The service as it was asked for, None where there is none."""
+        ...
+
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Be called, in the event loop, after an answer may have changed; what is returned ends it."""
+        ...

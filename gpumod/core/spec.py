@@ -64,6 +64,54 @@ class AfterDeadline(StrEnum):
     """The switch fails and the service goes on."""
 
 
+class OnDemand(StrEnum):
+    """What a request for a model of another mode may do. From the least to the most."""
+
+    NEVER = "never"
+    ASK = "ask"
+    """It is answered with the plan; the client decides."""
+    AUTO = "auto"
+    """It starts the switch."""
+
+    @property
+    def rank(self) -> int:
+        """Larger permits more."""
+        return tuple(OnDemand).index(self)
+
+
+class IdleAction(StrEnum):
+    """What is done with a service, or a mode, that nobody has asked anything for a while."""
+
+    STOP = "stop"
+    SLEEP = "sleep"
+    BLANK = "blank"
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """An idle policy: after so many seconds without a request, do that."""
+
+    after: float
+    then: IdleAction
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShape:
+    """What the gateway changes in the body of a request. Values are JSON texts.
+
+    Args:
+        defaults: members that are added where the client did not send them.
+        set: members that are put in place of what the client sent.
+        strip: members that are taken out.
+        template: members of `chat_template_kwargs` that are put in place.
+    """
+
+    defaults: tuple[tuple[str, str], ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+    strip: tuple[str, ...] = ()
+    template: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class KvCache:
     """Types of the key and the value cache, in the engine's own names."""
@@ -243,6 +291,11 @@ class ServiceSpec:
     vllm: VllmOptions = VllmOptions()
     container: ContainerOptions | None = None
     command: CommandOptions | None = None
+    idle: Idle | None = None
+    """`stop` or `sleep`."""
+    requests: RequestShape = RequestShape()
+    upstream_key: str | None = None
+    """A file with the key that the engine itself asks for."""
 
     @property
     def name(self) -> str:
@@ -259,6 +312,12 @@ class Mode:
     services: tuple[ServiceSpec, ...] = ()
     routes: tuple[tuple[str, ServiceId], ...] = ()
     on_failure: OnFailure = OnFailure.RESTORE
+    shapes: tuple[tuple[str, RequestShape], ...] = ()
+    """What a route changes in requests, by the route's name; it comes before the service's own."""
+    on_demand: OnDemand | None = None
+    """Whether requests may start a switch to it; None: as the settings say."""
+    idle: Idle | None = None
+    """`blank`, or `stop`, which stops its services one by one."""
 
 
 BLANK_MODE = Mode(id=BLANK, description="Nothing of ours runs", on_failure=OnFailure.KEEP)

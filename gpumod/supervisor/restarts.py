@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
+_CRASH_LOOP = "crash loop"
+
+
+def gave_up(reason: str) -> bool:
+    """Whether a failed service's reason says that it is not started again."""
+    return reason.startswith(_CRASH_LOOP)
 
 
 class Restarter:
@@ -85,8 +91,8 @@ class Restarter:
         recent = self._recent(record)
         if len(recent) < policy.at_most:
             return True
-        loop = f"crash loop: restarted {len(recent)} times within {format_duration(policy.within)}"
-        if not record.reason.startswith("crash loop"):
+        loop = f"{_CRASH_LOOP}: restarted {len(recent)} times within {format_duration(policy.within)}"
+        if not gave_up(record.reason):
             reason = f"{loop}; last: {record.reason}"
             await self._world.change(record.key, ServiceState.FAILED, reason)
         return False

@@ -52,6 +52,7 @@ class Supervisor:
         self.events = EventBus(parts.store, parts.clock)
         self._world = World(parts.store, parts.clock, self.events, dict(parts.runners))
         self.gate = Gate(self._world, lambda: self._memory.mode)
+        self._world.on_change = self._memory.on_change = self.gate.changed
         self.leases = LeaseBook(
             parts.store,
             parts.clock,

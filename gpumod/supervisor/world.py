@@ -12,7 +12,7 @@ from gpumod.core.states import ServiceState, transition
 from gpumod.supervisor.absent import AbsentRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from gpumod.core.names import CardId, ServiceId
     from gpumod.core.ports import Clock, Events, Runner, Store
@@ -36,6 +36,8 @@ class World:
         self._runners = runners
         self._records: dict[ServiceId, ServiceRecord] = {}
         self._unkillable: dict[RunKey, frozenset[int]] = {}
+        self.on_change: Callable[[], None] = _nobody
+        """Called after any record has changed in memory."""
 
     def load(self, records: Iterable[ServiceRecord]) -> None:
         """Take over what the store has."""
@@ -67,6 +69,7 @@ class World:
         await self._store.save_service(record)
         self._records[record.id] = record
         self._tell(record)
+        self.on_change()
 
     async def change(
         self, key: RunKey, state: ServiceState, reason: str, **fields: object
@@ -88,6 +91,7 @@ class World:
         moved = replace(record, state=state, reason=reason, since=self._clock.now(), **fields)  # type: ignore[arg-type]
         self._records[key.service] = moved
         self._tell(moved)
+        self.on_change()
         await self._keep(moved)
         return moved
 
@@ -98,6 +102,7 @@ class World:
             return None
         noted = replace(record, **fields)  # type: ignore[arg-type]
         self._records[key.service] = noted
+        self.on_change()
         if save:
             await self._keep(noted)
         return noted
@@ -115,6 +120,7 @@ class World:
     async def drop(self, service: ServiceId) -> None:
         """Forget a service that is stopped and that nothing wants."""
         if self._records.pop(service, None) is not None:
+            self.on_change()
             await self._store.delete_service(service)
 
     def cannot_kill(self, key: RunKey, pids: Iterable[int]) -> None:
@@ -160,3 +166,7 @@ class World:
             generation=record.generation,
             reason=record.reason,
         )
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from gpumod.core.cards import Card, CardProcess, CardsReading, DriverState, HostMemory
@@ -29,6 +29,7 @@ from gpumod.core.service import ServiceRecord
 from gpumod.core.spec import (
     Catalog,
     OnFailure,
+    ServiceSpec,
 )
 from gpumod.core.states import ServiceState
 from gpumod.core.switch import (
@@ -86,6 +87,7 @@ class FakeBox:
         self._ended: dict[SwitchId, asyncio.Event] = {}
         self._cancelled: set[SwitchId] = set()
         self._requests: dict[ServiceId, int] = {}
+        self._listeners: list[Callable[[], None]] = []
 
     # --- Switching ----------------------------------------------------------------------------
 
@@ -205,12 +207,42 @@ class FakeBox:
 
     def resolve(self, model: str) -> ServiceId | None:
         """The service that answers to an id, an alias or a route."""
+        return next(iter(self.candidates(model)), None)
+
+    def candidates(self, model: str) -> tuple[ServiceId, ...]:
+        """The services that answer to a name."""
         mode = self._catalog.mode(self._mode)
-        routes = dict(mode.routes) if mode else {}
-        for record in self.running():
-            if model in {record.id, record.spec.name, *record.spec.aliases}:
-                return record.id
-        return routes.get(model)
+        routed = dict(mode.routes).get(model) if mode else None
+        here = self.running()
+        found = [record.id for record in here if model in {record.id, record.spec.name}]
+        found += [routed] if routed else []
+        found += [record.id for record in here if model in record.spec.aliases]
+        return tuple(dict.fromkeys(found))
+
+    def generation(self, service: ServiceId) -> int | None:
+        """Which attempt runs."""
+        record = self._services.get(service)
+        return record.generation if record and record.state.may_hold_memory else None
+
+    def expected(self, service: ServiceId) -> bool:
+        """Whether it starts."""
+        record = self._services.get(service)
+        return record is not None and record.state.is_starting
+
+    def spec(self, service: ServiceId) -> ServiceSpec | None:
+        """The service as it was asked for."""
+        record = self._services.get(service)
+        return record.spec if record else None
+
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Be told of every change."""
+        self._listeners.append(on_change)
+        return lambda: self._listeners.remove(on_change)
+
+    def changed(self) -> None:
+        """Tell everybody that answers may have changed."""
+        for listener in tuple(self._listeners):
+            listener()
 
     def entered(self, service: ServiceId) -> None:
         """A request was let in."""
@@ -302,6 +334,7 @@ class FakeBox:
         if step.kind is StepKind.START and step.order is not None:
             generation = self._generations[service] = self._generations.get(service, 0) + 1
             self._services[service] = started(step.order, generation, former.get(service))
+            self.changed()
             await self.write_log(service, f"loading {step.order.spec.model}")
         elif step.kind is StepKind.READY and service in self.faults.will_not_start:
             await self.write_log(service, "error: failed to load model")
@@ -326,6 +359,7 @@ class FakeBox:
         if not failure:
             self._overridden = record.request.mode is None
             self._mode = plan.target.mode
+            self.changed()
             state, left = SwitchState.COMMITTED, str(self._mode)
         elif plan.target.on_failure is OnFailure.RESTORE:
             broken = {key: one for key, one in self._services.items() if one.state is ServiceState.FAILED}
@@ -334,6 +368,7 @@ class FakeBox:
         else:
             self._services = {}
             self._mode = BLANK
+            self.changed()
             state, left = SwitchState.FAILED, "blank"
         self._keep(replace(record, state=state, ended=time.time(), reason=failure, left=left))
         self._running = None
@@ -379,6 +414,7 @@ class FakeBox:
             launch=record.launch if state.may_hold_memory else None,
         )
         self.events.publish(EventKind.SERVICE, service, f"{service} is {state}: {reason}", state=state)
+        self.changed()
 
     def _keep(self, record: SwitchRecord) -> SwitchRecord:
         self._switches[record.id] = record
