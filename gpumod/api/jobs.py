@@ -88,6 +88,8 @@ class ResultQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     job: Annotated[Name | None, Field(description="Only this job's.")] = None
+    suite: Annotated[Name | None, Field(description="Only this suite's.")] = None
+    target: Annotated[Name | None, Field(description="Only this preset's or mode's.")] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
 
 
@@ -95,7 +97,8 @@ class ResultQuery(BaseModel):
 async def results(ctx: Ctx, query: Annotated[ResultQuery, Query()]) -> Response:
     """What jobs found out, one result for each target, newest first."""
     of = None if query.job is None else JobId(query.job)
-    return answer(await ctx.read(ctx.deps.jobs.results(of, query.limit)))
+    found = ctx.deps.jobs.results(of, suite=query.suite or "", target=query.target or "", limit=query.limit)
+    return answer(await ctx.read(found))
 
 
 def _queued(record: JobRecord) -> Answer:

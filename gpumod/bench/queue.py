@@ -140,7 +140,9 @@ class JobQueue:
         await self.job(job)
         return await self.store.samples(job)
 
-    async def results(self, job: JobId | None = None, limit: int = 100) -> tuple[Result, ...]:
+    async def results(
+        self, job: JobId | None = None, *, suite: str = "", target: str = "", limit: int = 100
+    ) -> tuple[Result, ...]:
         """Results, newest first.
 
         Raises:
@@ -148,7 +150,7 @@ class JobQueue:
         """
         if job is not None:
             await self.job(job)
-        return await self.store.results(job, limit=limit)
+        return await self.store.results(job, suite=suite, target=target, limit=limit)
 
     def _suite(self, name: str) -> Suite:
         make = self.suites.get(name)

@@ -279,9 +279,11 @@ class AsyncClient:
         """What a job has measured so far, case by case."""
         return await self._do(job_calls.samples(job))
 
-    async def results(self, job: str | None = None, *, limit: int = 50) -> tuple[Result, ...]:
-        """What jobs, or one of them, found out about each target, newest first."""
-        return await self._do(job_calls.results(job, limit))
+    async def results(
+        self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 50
+    ) -> tuple[Result, ...]:
+        """What jobs found out about each target, newest first; of one job, suite or target, if named."""
+        return await self._do(job_calls.results(job, suite, target, limit))
 
     async def schedules(self) -> tuple[ScheduledJob, ...]:
         """Every schedule, and when it fires next."""

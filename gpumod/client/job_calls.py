@@ -94,11 +94,10 @@ def samples(id_: str) -> Call[tuple[Sample, ...]]:
     return Call("GET", f"jobs/{segment(id_)}/samples", tuple[Sample, ...])
 
 
-def results(id_: str | None, limit: int) -> Call[tuple[Result, ...]]:
+def results(id_: str | None, suite: str, target: str, limit: int) -> Call[tuple[Result, ...]]:
     """What jobs found out."""
     params: dict[str, str | int | float | bool | list[str]] = {"limit": limit}
-    if id_ is not None:
-        params["job"] = id_
+    params |= {name: value for name, value in (("job", id_), ("suite", suite), ("target", target)) if value}
     return Call("GET", "results", tuple[Result, ...], params)
 
 

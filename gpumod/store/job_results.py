@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, exists, literal, select
+from sqlalchemy import Connection, Exists, delete, exists, literal, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col
 
@@ -14,11 +14,7 @@ from gpumod.store.tables import JobRow, ResultRow, SampleRow, ScheduleRow
 
 def add_sample(connection: Connection, job: JobId, attempt: int, sample: Sample) -> bool:
     """Keep a sample of a running job's present attempt; whether it was taken, or was there before."""
-    present = exists().where(
-        col(JobRow.id) == job,
-        col(JobRow.attempt) == attempt,
-        col(JobRow.state) == JobState.RUNNING.value,
-    )
+    present = _present(job, attempt)
     columns = ["job", "target", "case", "attempt", "record"]
     values = [job, clean(sample.target), clean(sample.case), attempt, encode(sample)]
     given = select(*(literal(value) for value in values)).where(present)
@@ -26,6 +22,15 @@ def add_sample(connection: Connection, job: JobId, attempt: int, sample: Sample)
     if connection.execute(statement).rowcount > 0:
         return True
     return bool(connection.execute(select(present)).scalar_one())
+
+
+def _present(job: JobId, attempt: int) -> Exists:
+    """The condition for a job to run in this attempt."""
+    return exists().where(
+        col(JobRow.id) == job,
+        col(JobRow.attempt) == attempt,
+        col(JobRow.state) == JobState.RUNNING.value,
+    )
 
 
 def samples(connection: Connection, job: JobId, target: str | None, decoder: Decoder) -> tuple[Sample, ...]:
@@ -38,8 +43,10 @@ def samples(connection: Connection, job: JobId, target: str | None, decoder: Dec
     return tuple(sample for sample in read if sample is not None)
 
 
-def save_result(connection: Connection, result: Result, keep: int) -> None:
-    """Keep a result in place of the former one, and the newest `keep` of all."""
+def save_result(connection: Connection, result: Result, attempt: int, keep: int) -> bool:
+    """Keep a result of a running job's present attempt, and only the newest `keep` of all; whether it was."""
+    if not connection.execute(select(_present(result.job, attempt))).scalar_one():
+        return False
     number, target = col(ResultRow.number), clean(result.target)
     connection.execute(
         delete(ResultRow).where(col(ResultRow.job) == result.job, col(ResultRow.target) == target)
@@ -48,6 +55,7 @@ def save_result(connection: Connection, result: Result, keep: int) -> None:
     connection.execute(insert(ResultRow).values(values))
     older = select(number).order_by(number.desc()).offset(keep).limit(-1)
     connection.execute(delete(ResultRow).where(number.in_(older)))
+    return True
 
 
 def results(

@@ -119,9 +119,9 @@ class SqliteJobStore:
         """The samples of a job, in the order in which they were taken."""
         return await self._reader.run(job_results.samples, job, target, self._decoder)
 
-    async def save_result(self, result: Result) -> None:
-        """Keep a result, in place of the former one of the same job and target."""
-        await self._writer.run(job_results.save_result, result, self._retention.results)
+    async def save_result(self, result: Result, attempt: int) -> bool:
+        """Keep a result; False where the job does not run, or runs in another attempt."""
+        return await self._writer.run(job_results.save_result, result, attempt, self._retention.results)
 
     async def results(
         self, job: JobId | None = None, *, suite: str = "", target: str = "", limit: int = 100

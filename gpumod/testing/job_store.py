@@ -205,13 +205,17 @@ class MemoryJobStore:
         taken = self._samples.get(job, {}).values()
         return tuple(sample for sample in taken if target is None or sample.target == target)
 
-    async def save_result(self, result: Result) -> None:
-        """Keep a result, in place of the former one of the same job and target."""
+    async def save_result(self, result: Result, attempt: int) -> bool:
+        """Keep a result; False where the job does not run, or runs in another attempt."""
         await self._turn("save_result")
+        record = self._jobs.get(result.job)
+        if record is None or record.state is not JobState.RUNNING or record.attempt != attempt:
+            return False
         self._results.pop((result.job, result.target), None)
         self._results[result.job, result.target] = result
         for old in list(self._results)[: -self._retention.results]:
             del self._results[old]
+        return True
 
     async def results(
         self, job: JobId | None = None, *, suite: str = "", target: str = "", limit: int = 100

@@ -44,6 +44,11 @@ class FakeSuite:
             raise InvalidRequestError("`repeats`, the only parameter, is a whole number from 1 to 100")
         return {"repeats": repeats}
 
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Nothing stands in its way."""
+        del parameters
+        return ""
+
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """As many as asked for."""
         del endpoint
@@ -119,7 +124,7 @@ class FakeJobs:
                 await self.store.add_sample(job.id, job.attempt, sample)
                 done += 1
                 await asyncio.sleep(self.step_seconds)
-            await self.store.save_result(_result(suite, job, target, len(keys)))
+            await self.store.save_result(_result(suite, job, target, len(keys)), job.attempt)
         last = replace(progress, done=total, seconds=0.5 * total)
         await self.store.beat(job.id, _OWNER, job.attempt, time.time(), progress=last)
         await self.store.finish(job.id, _OWNER, job.attempt, JobState.DONE, time.time())

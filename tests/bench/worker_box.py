@@ -20,11 +20,15 @@ class ScriptedSuite:
         self.count = 3
         self.seconds = 10.0
         self.on_case = {}
+        self.hindered = ""
 
     def parameters(self, given):
         if set(given) - {"n"}:
             raise InvalidRequestError("there is only `n`")
         return {"n": self.count, **given}
+
+    async def hindrance(self, parameters):
+        return self.hindered
 
     def cases(self, parameters, endpoint):
         return [Case(f"c{number}", {}) for number in range(parameters["n"])]

@@ -49,7 +49,7 @@ ACTS = st.one_of(
     act("ask_cancel", NAMES, MOMENTS, st.sampled_from(["", "by agent"])),
     act("requeue", NAMES, keep_samples=st.booleans()),
     act("add_sample", NAMES, ATTEMPTS, st.builds(sample, st.sampled_from(["c1", "c2"]))),
-    act("save_result", st.builds(result, NAMES)),
+    act("save_result", st.builds(result, NAMES), ATTEMPTS),
 )
 
 

@@ -106,7 +106,7 @@ async def test_everything_is_there_after_a_restart(house):
     await store.hold("j2", "d1", 1, former=desired(), restore=True, lease="l1")
     beaten = await store.beat("j2", "d1", 1, 1010.0, phase=JobPhase.MEASURING, progress=progress)
     await store.add_sample("j2", 1, sample())
-    await store.save_result(result("j2"))
+    assert await store.save_result(result("j2"), 1)
     await store.save_schedule(schedule(last=5.0, enabled=False))
     store = await house.restart()
     assert await store.jobs() == (beaten, full())
@@ -420,15 +420,40 @@ async def test_sample_is_kept_once_per_target_and_case_in_order(store):
     assert not await store.add_sample("j9", 1, sample())
 
 
+async def save(store, kept):
+    """Have a running job keep a result."""
+    assert await store.save_result(kept, (await store.job(kept.job)).attempt)
+
+
 async def test_result_takes_the_place_of_the_former_one(store):
-    await store.save_result(result(label="old"))
-    await store.save_result(result(target="chat", suite="smoke"))
-    await store.save_result(result(label="new"))
-    await store.save_result(result("j2"))
+    await submit(store, "j1")
+    await claimed(store)
+    await save(store, result(label="old"))
+    await save(store, result(target="chat", suite="smoke"))
+    await save(store, result(label="new"))
+    await store.finish("j1", "d1", 1, JobState.DONE, 1000.0)
+    await submit(store, "j2")
+    await claimed(store)
+    await save(store, result("j2"))
     assert await store.results() == (result("j2"), result(label="new"), result(target="chat", suite="smoke"))
     assert await store.results("j1", suite="smoke") == (result(target="chat", suite="smoke"),)
     assert await store.results(target="code", limit=1) == (result("j2"),)
     assert await store.results(suite="soak") == ()
+
+
+async def test_result_of_an_earlier_attempt_is_refused(store):
+    assert not await store.save_result(result(), 1), "there is no such job"
+    await submit(store, "j1")
+    assert not await store.save_result(result(), 0), "nobody runs it"
+    await claimed(store)
+    await save(store, result(label="first"))
+    await claimed(store, now=1000.0 + 10 * STALE, owner="d2")
+    assert not await store.save_result(result(label="late"), 1)
+    assert await store.results() == (result(label="first"),)
+    await save(store, result(label="second"))
+    await store.finish("j1", "d2", 2, JobState.DONE, 2000.0)
+    assert not await store.save_result(result(label="after the end"), 2)
+    assert await store.results() == (result(label="second"),)
 
 
 async def test_schedules_are_replaced_and_forgotten(store):
@@ -451,8 +476,9 @@ async def test_old_ended_jobs_go_with_their_samples_and_leave_their_results(stor
         await submit(store, name)
         taken = await store.claim("d1", 1000.0, stale=STALE)
         await store.add_sample(name, taken.attempt, sample())
+        if name == "j0":
+            await save(store, result("j0"))
         await store.finish(name, "d1", taken.attempt, JobState.DONE, 1001.0)
-    await store.save_result(result("j0"))
     await submit(store, "last")
     assert [job.id for job in await store.jobs()] == ["last", "j4", "j3", "j2", "queued"]
     assert await store.samples("j1") == ()
@@ -475,7 +501,10 @@ async def test_job_that_another_waits_for_is_kept(store):
 
 async def test_only_the_newest_results_are_kept(store):
     for number in range(6):
-        await store.save_result(result(f"j{number}"))
+        await submit(store, f"j{number}")
+        await claimed(store)
+        await save(store, result(f"j{number}"))
+        await store.finish(f"j{number}", "d1", 1, JobState.DONE, 1000.0)
     assert [result.job for result in await store.results()] == ["j5", "j4", "j3", "j2"]
 
 

@@ -58,7 +58,7 @@ async def fill_jobs(store):
     await store.hold("j1", "d1", 1, former=desired(), restore=True, lease="l1")
     await store.beat("j1", "d1", 1, 6.0, phase=JobPhase.MEASURING, progress=RUNNING.progress)
     await store.add_sample("j1", 1, sample())
-    await store.save_result(result())
+    await store.save_result(result(), 1)
     await store.save_schedule(schedule())
 
 

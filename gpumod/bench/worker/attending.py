@@ -172,7 +172,7 @@ class Attendant:
         )
         if not kept:
             raise Lost
-        self.job = replace(job, former=former, restore=restore, lease=lease)
+        self.job = replace(self.job, former=former, restore=restore, lease=lease)
 
     async def _live_on(self) -> None:
         """Beat and renew the lease. A store that fails for a while does not end the job."""
@@ -187,7 +187,8 @@ class Attendant:
         try:
             await self._parts.leases.renew(lease, self._parts.pace.lease)
         except NotFoundError:
-            await self._lease_again()
+            if self._lease == lease:  # else the job itself has let it go, or has another one already
+                await self._lease_again()
 
     async def _lease_again(self) -> None:
         """The lease expired or was released by somebody: the job goes on, and takes it again if it can."""

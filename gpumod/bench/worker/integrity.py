@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpumod.core.cards import Card, CardHealth
+from gpumod.core.switch import Phase
 from gpumod.core.units import format_size
 
 if TYPE_CHECKING:
     from gpumod.bench.worker.targets import Aim
     from gpumod.core.names import CardId
     from gpumod.core.service import ServiceRecord
-    from gpumod.core.switch import BoxStatus
+    from gpumod.core.switch import BoxStatus, SwitchRecord
 
 
 class Integrity:
@@ -59,6 +60,12 @@ class Integrity:
         for card_id, size in held.items():
             self.idle.setdefault(card_id, size)
             self.peak[card_id] = max(size, self.peak.get(card_id, 0))
+
+    def launched(self, switch: SwitchRecord) -> None:
+        """Services that the job itself has had launched anew: a later launch is somebody else's again."""
+        for step in switch.steps:
+            if step.phase is Phase.DO and step.service in self._generations and step.generation is not None:
+                self._generations[step.service] = step.generation
 
     def _look_at(self, card: Card) -> None:
         if card.health is not CardHealth.OK:

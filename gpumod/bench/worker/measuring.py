@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpumod.bench.worker.integrity import Integrity, memory_of
-from gpumod.bench.worker.interrupts import Interrupted
+from gpumod.bench.worker.integrity import Integrity
+from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.bench.worker.provenance import provenance_of
 from gpumod.bench.worker.targets import endpoint_of, ready_record
+from gpumod.bench.worker.visiting import TargetBench
 from gpumod.core.errors import GpumodError
 from gpumod.core.events import EventKind
 from gpumod.core.job import Outcome, Progress, Result, Sample
@@ -18,32 +19,14 @@ from gpumod.core.states import ServiceState
 from gpumod.core.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gpumod.bench.worker.attending import Attendant
     from gpumod.bench.worker.parts import WorkerParts
     from gpumod.bench.worker.targets import Aim
-    from gpumod.core.job_ports import Case, Endpoint, Suite
-    from gpumod.core.ports import Clock, Switching
+    from gpumod.core.job_ports import Case, Suite
     from gpumod.core.service import ServiceRecord
 
 _TELL_EVERY = 2.0
 _CUT = frozenset({Outcome.DISCONNECTED, Outcome.REFUSED})
-
-
-@dataclass(frozen=True, slots=True)
-class TargetBench:
-    """Implements the `Bench` port."""
-
-    endpoint: Endpoint
-    clock: Clock
-    switching: Switching
-    aim: Aim
-
-    async def memory(self) -> Mapping[str, int]:
-        """Bytes that the target holds now, by card."""
-        held = memory_of(self.aim, await self.switching.status())
-        return {str(card): size for card, size in held.items()}
 
 
 class Measuring:
@@ -78,7 +61,7 @@ class Measuring:
         samples = await self._parts.store.samples(self._attendant.job.id)
         done = {sample.case for sample in samples if sample.target == aim.target}
         self._attendant.progress = replace(self._attendant.progress, done=len(samples))
-        bench = TargetBench(endpoint, self._parts.clock, self._parts.switching, aim)
+        bench = TargetBench(self._parts, self._attendant, aim, endpoint)
         for case in cases:
             if case.key not in done:
                 await self._do(case, aim, bench)
@@ -112,7 +95,11 @@ class Measuring:
     async def _do(self, case: Case, aim: Aim, bench: TargetBench) -> None:
         await self._tell(aim, case.key)
         began = self._parts.clock.monotonic()
-        sample = await self._attendant.attend(self._suite.run(case, self._parameters, bench))
+        try:
+            sample = await self._attendant.attend(self._suite.run(case, self._parameters, bench))
+        except Interrupted:
+            await bench.abandon()
+            raise
         if sample.outcome in _CUT:
             # Who takes the box cuts requests: that says nothing about the target.
             await self._attendant.look()
@@ -120,7 +107,14 @@ class Measuring:
         if sample.outcome in _CUT:  # that an engine has died is known a moment later
             await self._attendant.attend(self._parts.clock.sleep(self._parts.pace.look))
         if ready_record(aim, await self._attendant.look()) is None:
-            await self.revived(aim)
+            await self._come_back(aim)
+
+    async def _come_back(self, aim: Aim) -> None:
+        """Have a target ready again: a visit may have left the box elsewhere, or an engine has died."""
+        desired = await self._parts.desired()
+        if desired is None or not desired.same(aim.desired):
+            raise Interrupted
+        await self.revived(aim)
 
     async def _checkpoint(self, sample: Sample, began: float) -> None:
         job, attendant = self._attendant.job, self._attendant
@@ -158,23 +152,23 @@ class Measuring:
         if later["services"] != captured["services"]:
             integrity.note("changed", f"{aim.target} was launched anew, or differently, meanwhile")
         now = self._parts.clock.now()
-        await self._parts.store.save_result(
-            Result(
-                job=job.id,
-                target=aim.target,
-                suite=self._suite.name,
-                suite_version=self._suite.version,
-                suite_hash=self._suite.content_hash,
-                parameters=self._parameters,
-                provenance=captured,
-                metrics=self._suite.metrics(samples, self._parameters),
-                outcomes=Counter(sample.outcome.value for sample in samples),
-                started=min((sample.at for sample in samples), default=now),
-                ended=now,
-                integrity=integrity.sentences,
-                label=job.request.label,
-            )
+        result = Result(
+            job=job.id,
+            target=aim.target,
+            suite=self._suite.name,
+            suite_version=self._suite.version,
+            suite_hash=self._suite.content_hash,
+            parameters=self._parameters,
+            provenance=captured,
+            metrics=self._suite.metrics(samples, self._parameters),
+            outcomes=Counter(sample.outcome.value for sample in samples),
+            started=min((sample.at for sample in samples), default=now),
+            ended=now,
+            integrity=integrity.sentences,
+            label=job.request.label,
         )
+        if not await self._parts.store.save_result(result, job.attempt):
+            raise Lost
 
 
 def publish_progress(parts: WorkerParts, job: str, progress: Progress) -> None:

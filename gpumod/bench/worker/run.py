@@ -21,6 +21,7 @@ from gpumod.bench.worker.brain import (
 )
 from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.bench.worker.measuring import Measuring
+from gpumod.bench.worker.moving import begin_move, misfortune, refusal
 from gpumod.bench.worker.targets import Aim, aim_of, ready_record
 from gpumod.core.errors import GpumodError, NotFoundError, StoreError, SwitchRunningError, UnreachableError
 from gpumod.core.events import EventKind
@@ -29,7 +30,7 @@ from gpumod.core.names import BLANK, SwitchId
 from gpumod.core.plan import Refused
 from gpumod.core.service import Desired
 from gpumod.core.spec import OnFailure
-from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import SwitchRecord, SwitchState
 
 if TYPE_CHECKING:
     import asyncio
@@ -194,21 +195,18 @@ class JobRun:
 
         Where another switch is faster, nothing is done: the next decision waits for it.
         """
-        await self._attendant.release()
-        await self._attendant.hold(former=self._job.former, restore=self._job.restore, lease=None)
-        request = SwitchRequest(exactly=desired, on_failure=on_failure, by=self._attendant.name)
         try:
-            begun = await self._parts.switching.begin(request)
+            begun = await begin_move(self._parts, self._attendant, desired, on_failure)
         except SwitchRunningError:
             return ""
         if isinstance(begun, Refused):
-            return f"refused: {'; '.join(reason.detail for reason in begun.reasons)}"
+            return refusal(begun)
         ended = begun if begun.state.ended else await self._await(begun.id, yields=yields)
         if ended.state is SwitchState.COMMITTED or ended.request.by != self._attendant.name:
             return ""
         if _was_preempted(ended):
             self._preempted = f"forced past: {ended.reason}"
-        return f"{ended.reason}; the box is left {ended.left}"
+        return misfortune(ended)
 
     async def _await(self, switch: SwitchId, *, yields: bool) -> SwitchRecord:
         try:

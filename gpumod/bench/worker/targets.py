@@ -76,6 +76,8 @@ def endpoint_of(aim: Aim, record: ServiceRecord) -> Endpoint:
         engine=spec.engine.value,
         context=spec.context,
         slots=spec.slots,
+        files=tuple(file.path for file in record.launch.files),
+        cards=tuple(record.cards),
     )
 
 

@@ -27,6 +27,9 @@ class ScriptedBench:
     async def memory(self):
         return {}
 
+    async def visit(self, mode, meanwhile=None):
+        raise AssertionError("no case of this suite leaves its target")
+
 
 async def ask(script, *, engine="llama.cpp", suite="coding", **given):
     """One case of level `retry`; the sample and what was sent."""

@@ -10,7 +10,7 @@ from typing import Final
 from gpumod.bench.meter.chat import chat
 from gpumod.bench.meter.reply import Reply
 from gpumod.bench.meter.sampler import SAMPLERS
-from gpumod.bench.sandbox import open_sandbox
+from gpumod.bench.sandbox import NoSandboxError, open_sandbox
 from gpumod.bench.suites.coding.extraction import extract_code
 from gpumod.bench.suites.coding.grading import Grade, grade
 from gpumod.bench.suites.coding.levels import HERE, LEVELS, Level
@@ -29,6 +29,15 @@ _UNSCORED: Final = frozenset({Outcome.REFUSED, Outcome.DISCONNECTED})
 """Of these nothing follows about the model."""
 _LONGEST_TEXT: Final = 20_000
 """Characters of an answer that a sample keeps."""
+
+
+async def hindrance() -> str:
+    """Why code cannot be run on this machine, found out by trying the sandbox; empty where it can."""
+    try:
+        await open_sandbox()
+    except NoSandboxError as error:
+        return error.detail
+    return ""
 
 
 async def attempt(level: Level, case: Case, parameters: Mapping[str, object], bench: Bench) -> Sample:

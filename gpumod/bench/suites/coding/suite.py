@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gpumod.bench.statistics import mean_interval, wilson_interval
-from gpumod.bench.suites.coding.attempt import DEFAULTS, attempt, check_parameters, content_hash, level_of
+from gpumod.bench.suites.coding.attempt import (
+    DEFAULTS,
+    attempt,
+    check_parameters,
+    content_hash,
+    hindrance,
+    level_of,
+)
 from gpumod.bench.suites.coding.levels import LEVELS
 from gpumod.core.job import Metric, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
@@ -42,6 +49,11 @@ class CodingSuite:
             InvalidRequestError: an unknown or a wrong one.
         """
         return check_parameters(self.name, given, _DEFAULTS, "iterations")
+
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Why there is no sandbox on this machine; empty where there is one."""
+        del parameters
+        return await hindrance()
 
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """Every level of every iteration; one iteration is done before the next begins."""

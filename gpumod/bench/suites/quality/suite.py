@@ -101,6 +101,11 @@ class QualitySuite:
             "timeout": float(timeout),
         }
 
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Nothing: no pack runs a program, each answer is read by checkers alone."""
+        del parameters
+        return ""
+
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """Every scenario of the chosen packs, in order."""
         del endpoint

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from gpumod.bench.suites.coding.attempt import DEFAULTS, attempt, check_parameters, content_hash, level_of
+from gpumod.bench.suites.coding.attempt import (
+    DEFAULTS,
+    attempt,
+    check_parameters,
+    content_hash,
+    hindrance,
+    level_of,
+)
 from gpumod.bench.suites.coding.suite import share
 from gpumod.core.job import Metric, Outcome, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
@@ -42,6 +49,11 @@ class SmokeSuite:
         merged = check_parameters(self.name, given, _DEFAULTS, "attempts")
         level_of(merged["level"])
         return merged
+
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Why there is no sandbox on this machine; empty where there is one."""
+        del parameters
+        return await hindrance()
 
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """The attempts."""

@@ -54,6 +54,11 @@ class Speed:
         """
         return read(given).document()
 
+    async def hindrance(self, parameters: Mapping[str, object]) -> str:
+        """Nothing: it only asks the server."""
+        del parameters
+        return ""
+
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """Round by round, so that a box that slows down does it to all of them."""
         asked = read(parameters)
