@@ -71,13 +71,18 @@ class JobQueue:
             InvalidRequestError: what it asks for makes no sense.
             NotFoundError: no such suite, preset, mode or job to wait for.
         """
-        checked = replace(request, parameters=self._suite(request.suite).parameters(request.parameters))
+        suite = self._suite(request.suite)
+        checked = replace(request, parameters=suite.parameters(request.parameters))
         self._check_targets(request.targets)
         _check_numbers(request)
         for text in (request.dedupe, request.label, request.by):
             if len(text) > _LONGEST_TEXT:
                 raise InvalidRequestError(f"a label or a key has at most {_LONGEST_TEXT} characters")
         await self._check_after(request.after)
+        if hindrance := await suite.hindrance(checked.parameters):
+            raise InvalidRequestError(
+                f"{request.suite} cannot run here: {hindrance}", {"suite": request.suite}
+            )
         return checked
 
     async def cancel(self, job: JobId, by: str = "") -> JobRecord:

@@ -41,6 +41,15 @@ async def test_what_makes_no_sense_is_refused(bench, request_, error, words):
     assert await bench.queue.jobs() == ()
 
 
+async def test_a_suite_that_cannot_run_here_is_refused_with_the_reason(bench):
+    bench.suite.hindered = "there is no sandbox"
+    with pytest.raises(InvalidRequestError, match="scripted cannot run here: there is no sandbox"):
+        await bench.queue.check(JobRequest("scripted", ("qwen",)))
+    with pytest.raises(InvalidRequestError, match="there is no sandbox"):
+        await bench.submit("qwen")
+    assert await bench.queue.jobs() == ()
+
+
 async def test_the_same_key_is_queued_once(bench):
     first = await bench.submit("qwen", dedupe="nightly")
     assert (await bench.submit("tiny", dedupe="nightly")).id == first.id

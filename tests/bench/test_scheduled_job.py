@@ -54,6 +54,15 @@ async def test_scheduled_job_whose_preset_is_gone_is_listed_as_failed(fires):
     assert "gone" in job.reason
 
 
+async def test_scheduled_job_that_cannot_run_here_is_listed_as_failed(fires):
+    bench, schedules, save = fires
+    await save()
+    bench.suite.hindered = "there is no sandbox"
+    await schedules.fire("hourly")
+    (job,) = await bench.queue.jobs()
+    assert (job.state, job.reason) == (JobState.FAILED, "scripted cannot run here: there is no sandbox")
+
+
 async def test_schedule_is_checked_before_it_is_kept(fires):
     _, schedules, _ = fires
     with pytest.raises(InvalidRequestError, match="the minute 'x'"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpumod.core.cards import Card, CardHealth
-from gpumod.core.switch import Phase
+from gpumod.core.plan import StepKind
+from gpumod.core.switch import SwitchState
 from gpumod.core.units import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpumod.bench.worker.targets import Aim
     from gpumod.core.names import CardId
     from gpumod.core.service import ServiceRecord
@@ -61,11 +64,16 @@ class Integrity:
             self.idle.setdefault(card_id, size)
             self.peak[card_id] = max(size, self.peak.get(card_id, 0))
 
-    def launched(self, switch: SwitchRecord) -> None:
-        """Services that the job itself has had launched anew: a later launch is somebody else's again."""
-        for step in switch.steps:
-            if step.phase is Phase.DO and step.service in self._generations and step.generation is not None:
-                self._generations[step.service] = step.generation
+    def visited(self, switches: Sequence[SwitchRecord]) -> None:
+        """Take in the job's own switches: what they have launched anew was not restarted by anybody else.
+
+        Where one of them was not committed, nobody can say how often it launched what: the count begins anew.
+        """
+        if any(one.state is not SwitchState.COMMITTED for one in switches):
+            self._generations.clear()
+        for step in (step for one in switches for step in one.steps):
+            if step.kind is StepKind.START and step.service in self._generations:
+                self._generations[step.service] += 1
 
     def _look_at(self, card: Card) -> None:
         if card.health is not CardHealth.OK:

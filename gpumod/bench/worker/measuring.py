@@ -40,6 +40,10 @@ class Measuring:
         self._cases: dict[str, int] = {}
         self._told = float("-inf")
 
+    async def hindrance(self) -> str:
+        """Why the suite cannot run on this machine; empty where it can."""
+        return await self._suite.hindrance(self._parameters)
+
     async def measure(self, aim: Aim) -> None:
         """Do the cases that have no sample yet, and keep the result.
 

@@ -95,8 +95,13 @@ class JobRun:
             if suite is None:
                 raise GpumodError(f"there is no suite {request.suite} any more")
             self._measuring = Measuring(self._parts, self._attendant, suite())
+            if self._job.phase is not JobPhase.RESTORING and (why := await self._measuring.hindrance()):
+                raise GpumodError(f"{request.suite} cannot run here: {why}")
         except GpumodError as error:
             self._failure = error.detail
+        except Exception as error:  # noqa: BLE001 - a suite's defect ends its job, not the worker
+            _log.exception("defect in the suite %s", request.suite)
+            self._failure = f"a defect in the suite: {error!r}"
         self._attendant.services = frozenset(name for aim in self._aims.values() for name in aim.services)
 
     async def _situation(self) -> Situation:

@@ -37,6 +37,7 @@ class TargetBench:
         self._aim = aim
         self._endpoint = endpoint
         self._moving: SwitchId | None = None
+        self._switches: list[SwitchRecord] = []
         self._visiting = asyncio.Lock()
 
     @property
@@ -75,12 +76,13 @@ class TargetBench:
         async with self._visiting:
             away = self._mode(mode)
             integrity, self._attendant.integrity = self._attendant.integrity, None
-            await self._attendant.beat(JobPhase.SWITCHING)
-            there, back = await self._there_and_back(away, meanwhile)
-            if integrity is not None:
-                integrity.launched(back)
-            self._attendant.integrity = integrity
-            return there, back
+            self._switches.clear()
+            try:
+                return await self._there_and_back(away, meanwhile)
+            finally:
+                if integrity is not None:
+                    integrity.visited(self._switches)
+                self._attendant.integrity = integrity
 
     async def abandon(self) -> None:
         """Cancel the switch of a visit, if one is under way: something comes before it."""
@@ -96,6 +98,7 @@ class TargetBench:
     async def _there_and_back(
         self, away: Desired, meanwhile: Callable[[], Awaitable[None]] | None
     ) -> tuple[SwitchRecord, SwitchRecord]:
+        await self._attendant.beat(JobPhase.SWITCHING)
         try:
             there = await self._move(away)
             if meanwhile is not None:
@@ -130,6 +133,7 @@ class TargetBench:
         self._moving = begun.id
         ended = begun if begun.state.ended else await switching.wait(begun.id)
         self._moving = None
+        self._switches.append(ended)
         if ended.request.by != self._attendant.name:
             raise Interrupted
         if ended.state is not SwitchState.COMMITTED:
