@@ -18,18 +18,21 @@ class Visitor:
 
     def __init__(self, bench, mode="blank", case="c1", stay=5.0):
         self.bench, self.mode, self.stay = bench, mode, stay
-        self.seen, self.records, self.error = [], (), None
+        self.seen, self.records, self.error = [], [], ""
+        self.fails = ""
         bench.suite.on_case["qwen", case] = self.visit
 
     async def visit(self, run):
         try:
-            self.records = await run.visit(self.mode, self.meanwhile)
+            self.records.extend(await run.visit(self.mode, self.meanwhile))
         except GpumodError as error:
             self.error = error.detail
         self.after = (self.bench.box.running(), await self.bench.leases(), run.endpoint)
 
     async def meanwhile(self):
         self.seen.append((self.bench.box.running(), await self.bench.leases()))
+        if self.fails:
+            raise InvalidRequestError(self.fails)
         await self.bench.box.clock.sleep(self.stay)
 
     async def there(self):
@@ -87,11 +90,7 @@ async def test_an_engine_that_dies_after_a_visit_still_speaks_against_the_result
 async def test_what_is_done_on_the_way_may_fail_and_the_box_comes_back(make_bench):
     bench = await make_bench()
     visitor = Visitor(bench)
-
-    async def meanwhile():
-        raise InvalidRequestError("not this")
-
-    visitor.meanwhile = meanwhile
+    visitor.fails = "not this"
     result = await done(bench, await bench.submit("qwen"))
     assert visitor.error == "not this"
     assert visitor.after[0] == {"qwen"}

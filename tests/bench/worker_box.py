@@ -57,12 +57,12 @@ class Bench:
         self.pace = Pace(**pace)
         self.daemons = 0
         self.worker = None
+        self.suites = {"scripted": lambda: self.suite}
         self.begin()
 
     def begin(self):
         self.daemons += 1
         box = self.box
-        suites = {"scripted": lambda: self.suite}
         self.worker = JobWorker(
             WorkerParts(
                 store=self.jobs,
@@ -72,7 +72,7 @@ class Bench:
                 clock=box.clock,
                 desired=box.store.desired,
                 owner=f"daemon-{self.daemons}",
-                suites=suites,
+                suites=self.suites,
                 pace=self.pace,
             )
         )
@@ -81,7 +81,7 @@ class Bench:
             box.supervisor,
             box.supervisor.events,
             box.clock,
-            suites,
+            self.suites,
             lambda: f"job-{len(self.jobs._jobs)}",
             self.worker.poke,
         )
