@@ -26,6 +26,8 @@ PORTS_PATTERN: Final = r"^[0-9]{1,5}-[0-9]{1,5}$"
 HOST_PATTERN: Final = r"^[A-Za-z0-9._:\[\]-]{1,253}$"
 ORIGIN_PATTERN: Final = r"^https?://[^/\s]{1,253}$"
 USER_PATTERN: Final = r"^[a-z_][a-z0-9_-]{0,31}$"
+RATE_PATTERN: Final = r"^[1-9][0-9]{0,6}/(s|m|h)$"
+MEMBER_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
 HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 
 PATTERN_WORDS: Final = {
@@ -42,6 +44,8 @@ PATTERN_WORDS: Final = {
     HOST_PATTERN: "is not a host's name",
     ORIGIN_PATTERN: "is not an origin: write https://HOST or https://HOST:PORT",
     USER_PATTERN: "is not a user's name",
+    RATE_PATTERN: "is not a rate: write requests and s, m or h, as 60/m",
+    MEMBER_PATTERN: "is not the name of a member of a request: letters, digits and _ . - only, at most 64",
     HASH_PATTERN: "is not the hash of a key: write sha256: and 64 hexadecimal digits",
 }
 """What to say of a text that does not match."""
@@ -100,9 +104,12 @@ def _whole(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**31 - 1)]
-CountOrNone = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**31 - 1)]
-Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=65535)]
+# Bounds come first: behind a validator, pydantic writes them into the schema under names of its own.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_whole)]
+CountOrNone = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(_whole)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_whole)]
+DraftLength = Annotated[int, Field(ge=1, le=64), BeforeValidator(_whole)]
+Priority = Annotated[int, Field(ge=-100, le=100), BeforeValidator(_whole)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 

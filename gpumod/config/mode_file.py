@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
 from gpumod.config.fields import ID_PATTERN, Id, ModelName, Strict
 from gpumod.config.preset_file import PRESET_MODELS
-from gpumod.core.spec import OnFailure
+from gpumod.config.request_file import ModeIdle, RouteFile
+from gpumod.core.spec import OnDemand, OnFailure
 
 
 def _override_fields() -> dict[str, Any]:
@@ -47,8 +48,20 @@ def _service(value: object) -> object:
     return {"id": value} if isinstance(value, str) else value
 
 
+def _route(value: object) -> object:
+    return {"service": value} if isinstance(value, str) else value
+
+
 def _with_short_form(schema: dict[str, Any]) -> None:
     schema["items"] = {"anyOf": [{"type": "string", "pattern": ID_PATTERN}, schema["items"]]}
+
+
+Route = Annotated[
+    RouteFile,
+    BeforeValidator(_route),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": ID_PATTERN}, RouteFile.model_json_schema()]}),
+]
+"""A service's id, or what also changes requests."""
 
 
 class ModeFile(Strict):
@@ -59,5 +72,7 @@ class ModeFile(Strict):
     services: Annotated[
         list[Annotated[ServiceFile, BeforeValidator(_service)]], Field(json_schema_extra=_with_short_form)
     ]
-    routes: dict[ModelName, Id] | None = None
+    routes: dict[ModelName, Route] | None = None
     on_failure: Annotated[OnFailure, Field(strict=False)] | None = None
+    on_demand: Annotated[OnDemand, Field(strict=False)] | None = None
+    idle: ModeIdle | None = None

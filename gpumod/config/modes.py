@@ -19,10 +19,11 @@ from gpumod.config.problems import (
     located,
     validate_or_prune,
 )
+from gpumod.config.request_file import RouteFile
 from gpumod.config.sources import Source
 from gpumod.config.specs import service_spec
 from gpumod.core.names import ModeId
-from gpumod.core.spec import Mode, OnFailure, Problem, ServiceSpec
+from gpumod.core.spec import Mode, OnFailure, Problem, RequestShape, ServiceSpec
 
 RESERVED: Final = {"blank": "is built in", "last": "stands for the last mode in `boot:`"}
 """Ids that no mode of a user may have."""
@@ -73,6 +74,7 @@ def resolve_mode(source: Source, presets: Presets, around: Surroundings) -> tupl
             found += resolver.service(index, {"id": entry} if isinstance(entry, str) else entry)
     found += _together(resolver.services, resolver.ids, around)
     found += _routes(source.value.get("routes"), resolver)
+    found += _changes(file) if file is not None else ()
     problems = [located(source.document, one) for one in found]
     if file is None or wrong or not source.sound or not all(problem.warning for problem in problems):
         return None, problems
@@ -82,6 +84,9 @@ def resolve_mode(source: Source, presets: Presets, around: Surroundings) -> tupl
         services=tuple(resolver.services.values()),
         routes=tuple((name, resolver.services[index].id) for name, index in _targets(file, resolver)),
         on_failure=file.on_failure or OnFailure.RESTORE,
+        shapes=tuple((name, route.shape()) for name, route in (file.routes or {}).items() if _shapes(route)),
+        on_demand=file.on_demand,
+        idle=file.idle.idle() if file.idle else None,
     )
     return mode, problems
 
@@ -138,10 +143,12 @@ def _together(
     """What services of one mode must agree on."""
     ports: dict[int, str] = {}
     names: dict[str, str] = {}
+    own = {name for spec in services.values() for name in (str(spec.id), spec.name)}
     for index, spec in services.items():
         at = ("services", index)
         for name in dict.fromkeys((str(spec.id), spec.name, *spec.aliases)):
-            if names.setdefault(name, spec.id) != spec.id:
+            # Several services may share an alias, and requests for it; an id or a served name is one's own.
+            if names.setdefault(name, spec.id) != spec.id and name in own:
                 yield Finding(
                     at,
                     f"services {names[name]} and {spec.id} both answer to the name {name}",
@@ -179,7 +186,8 @@ def _routes(routes: object, resolver: _Resolver) -> Iterator[Finding]:
     owners = {
         name: spec.id for spec in resolver.services.values() for name in (spec.id, spec.name, *spec.aliases)
     }
-    for name, target in routes.items() if isinstance(routes, dict) else ():
+    for name, route in routes.items() if isinstance(routes, dict) else ():
+        target = route.get("service") if isinstance(route, dict) else route
         if not isinstance(target, str):
             continue
         if target not in resolver.ids:
@@ -190,4 +198,15 @@ def _routes(routes: object, resolver: _Resolver) -> Iterator[Finding]:
 
 
 def _targets(file: ModeFile, resolver: _Resolver) -> Iterable[tuple[str, int]]:
-    return ((name, resolver.ids[target]) for name, target in (file.routes or {}).items())
+    return ((name, resolver.ids[route.service]) for name, route in (file.routes or {}).items())
+
+
+def _shapes(route: RouteFile) -> bool:
+    """Whether a route changes requests."""
+    return route.shape() != RequestShape()
+
+
+def _changes(file: ModeFile) -> Iterator[Finding]:
+    for name, route in (file.routes or {}).items():
+        if wrong := route.forbidden():
+            yield Finding(("routes", name), wrong)

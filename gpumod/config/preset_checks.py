@@ -104,6 +104,7 @@ def _findings(preset: AnyPresetFile, *, has_home: bool) -> Iterator[Finding]:
     yield from _paths(preset, has_home=has_home)
     yield from _environment(preset)
     yield from _arguments(preset.args, ("args",))
+    yield from _requests(preset)
     match preset:
         case LlamaPreset():
             yield from _split(preset)
@@ -141,9 +142,12 @@ def _paths(preset: AnyPresetFile, *, has_home: bool) -> Iterator[Finding]:
         case LlamaPreset():
             paths = [(("model",), preset.model), (("mmproj",), preset.mmproj)]
             paths += [(("draft", "model"), preset.draft.model if preset.draft else None)]
+        case CommandPreset():
+            paths = [(("upstream_key_file",), preset.upstream_key_file)]
         case ContainerPreset():
             mounts = enumerate(preset.container.mounts or ())
-            paths = [(("container", "mounts", index), mount.source) for index, mount in mounts]
+            paths = [(("upstream_key_file",), preset.upstream_key_file)]
+            paths += [(("container", "mounts", index), mount.source) for index, mount in mounts]
         case VllmPreset():
             # Anything else that is no absolute path is a name on the hub.
             paths = [(("model",), preset.model if preset.model.startswith(("./", "../")) else None)]
@@ -161,6 +165,13 @@ def _environment(preset: PresetFile) -> Iterator[Finding]:
     for name in preset.env or {}:
         if name in _OWN_VARIABLES:
             yield Finding(("env", name), f"{name} is set by gpumod", _OWN_VARIABLES[name])
+
+
+def _requests(preset: PresetFile) -> Iterator[Finding]:
+    if preset.requests and (wrong := preset.requests.forbidden()):
+        yield Finding(("requests",), wrong)
+    if preset.idle and preset.idle.then == "sleep":
+        yield Finding(("idle", "then"), "sleep is not built yet", "write `then: stop`")
 
 
 def _arguments(arguments: Iterable[str] | None, location: tuple[str, ...]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from gpumod.config.fields import (
     Cards,
     Count,
     CountOrNone,
+    DraftLength,
     Duration,
     Id,
     LongerThanZero,
@@ -30,6 +31,7 @@ from gpumod.config.fields import (
     Whole,
     Word,
 )
+from gpumod.config.request_file import RequestsFile, ServiceIdle
 from gpumod.core.spec import AfterDeadline, EngineKind, Leave, RestartWhen, Task
 
 
@@ -67,7 +69,7 @@ class DraftFile(Strict):
 
     type: Literal["mtp", "model"] = "model"
     model: Program | None = None
-    n_max: Annotated[Whole, Field(ge=1, le=64)] | None = None
+    n_max: DraftLength | None = None
 
 
 class SplitFile(Strict):
@@ -213,6 +215,8 @@ class PresetFile(Strict):
     depends_on: list[Id] | None = None
     args: list[Text] | None = None
     env: dict[VariableName, Text] | None = None
+    idle: ServiceIdle | None = None
+    requests: RequestsFile | None = None
 
 
 class LlamaPreset(PresetFile):
@@ -249,6 +253,7 @@ class ContainerPreset(PresetFile):
 
     engine: Literal["container"]
     model: Program | None = None
+    upstream_key_file: Program | None = None
     container: ContainerFile
 
 
@@ -257,6 +262,7 @@ class CommandPreset(PresetFile):
 
     engine: Literal["command"]
     model: Program | None = None
+    upstream_key_file: Program | None = None
     command: CommandFile
 
 

@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from gpumod.config.documents import Document, DocumentError, read_document
 from gpumod.config.environment import settings_from_environment
+from gpumod.config.gateway import GatewaySettings, KeyLimits, gateway_settings, parse_rate
 from gpumod.config.overlay import laid_over
 from gpumod.config.problems import (
     config_error,
@@ -20,7 +21,7 @@ from gpumod.config.problems import (
     validate_or_prune,
 )
 from gpumod.config.settings_checks import checked_listen, checked_ports, findings
-from gpumod.config.settings_file import Scope, SettingsFile, validated
+from gpumod.config.settings_file import KeyFile, Scope, SettingsFile, validated
 from gpumod.config.variables import Variables, expand, resolve_own
 from gpumod.core import paths
 from gpumod.core.bounds import DEFAULT_BOUNDS, Bounds
@@ -28,6 +29,7 @@ from gpumod.core.spec import Problem
 from gpumod.core.units import GIB, MIB
 
 CONFIG_FILE = "config.yaml"
+_NO_LIMITS = KeyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Key:
     scopes: frozenset[Scope]
     sha256: str | None = field(default=None, repr=False)
     file: Path | None = None
+    limits: KeyLimits = _NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Settings:
     on_exit: Literal["blank", "keep"] = "blank"
     engines: EnginePrograms = EnginePrograms()
     keys: tuple[Key, ...] = ()
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     log: LogLimits = LogLimits()
     bounds: Bounds = DEFAULT_BOUNDS
     modes: tuple[str, ...] = ()
@@ -223,6 +227,7 @@ def _settings(file: SettingsFile, folder: Path, env: Mapping[str, str], variable
                 scopes=frozenset(key.scopes),
                 sha256=key.hash.removeprefix("sha256:") if key.hash else None,
                 file=path(key.key_file) if key.key_file else None,
+                limits=_limits(key),
             )
             for key in file.keys or ()
         )
@@ -257,6 +262,7 @@ def _settings(file: SettingsFile, folder: Path, env: Mapping[str, str], variable
         given["log"] = LogLimits(**file.log.model_dump(exclude_none=True))
     if file.bounds:
         given["bounds"] = Bounds(**file.bounds.model_dump(exclude_none=True))
+    given["gateway"] = gateway_settings(file.gateway)
     return Settings(
         config_dir=folder,
         state_dir=path(file.state_dir or paths.state_directory(env)),
@@ -265,3 +271,14 @@ def _settings(file: SettingsFile, folder: Path, env: Mapping[str, str], variable
         variables=variables,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type] # checked by the model
     )
+
+
+def _limits(key: KeyFile) -> KeyLimits:
+    given = {
+        "models": frozenset(key.models) if key.models else None,
+        "concurrency": key.concurrency,
+        "rate": parse_rate(key.rate) if key.rate else None,
+        "priority": key.priority,
+        "on_demand": key.on_demand,
+    }
+    return KeyLimits(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type] # checked by the model

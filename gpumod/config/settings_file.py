@@ -22,6 +22,8 @@ from gpumod.config.fields import (
     CountOrNone,
     Id,
     LongerThanZero,
+    ModelName,
+    Priority,
     Program,
     Size,
     Strict,
@@ -29,7 +31,9 @@ from gpumod.config.fields import (
     VariableName,
     one_or_many,
 )
+from gpumod.config.gateway import GatewayFile, Rate
 from gpumod.core.bounds import Bounds
+from gpumod.core.spec import OnDemand
 
 
 class Scope(StrEnum):
@@ -82,6 +86,11 @@ class KeyFile(Strict):
     hash: Annotated[str, Field(pattern=HASH_PATTERN)] | None = None
     key_file: Program | None = None
     scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)]
+    models: Annotated[list[ModelName], Field(min_length=1)] | None = None
+    concurrency: Count | None = None
+    rate: Rate | None = None
+    priority: Priority | None = None
+    on_demand: Annotated[OnDemand, Field(strict=False)] | None = None
 
 
 class LogFile(Strict):
@@ -133,6 +142,7 @@ class SettingsFile(BaseSettings):
     on_exit: Literal["blank", "keep"] | None = None
     engines: EnginesFile | None = None
     keys: list[KeyFile] | None = None
+    gateway: GatewayFile | None = None
     log: LogFile | None = None
     vars: dict[VariableName, Text] | None = None
     bounds: BoundsFile | None = None

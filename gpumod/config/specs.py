@@ -50,6 +50,8 @@ def service_spec(preset: AnyPresetFile, *, preset_id: str, env: Mapping[str, str
         case CommandPreset():
             options = {name: _frozen(value) for name, value in _given(preset.command).items()}
             keys["command"] = CommandOptions(**options)
+    if isinstance(preset, (ContainerPreset, CommandPreset)) and preset.upstream_key_file:
+        keys["upstream_key"] = at_home(preset.upstream_key_file, home)
     if preset.model is not None:
         keys["model"] = at_home(preset.model, home)
     return ServiceSpec(
@@ -83,6 +85,8 @@ def _common(preset: PresetFile) -> dict[str, Any]:
         "depends_on": _frozen(preset.depends_on),
         "args": _frozen(preset.args),
         "env": tuple(sorted(preset.env.items())) if preset.env else None,
+        "idle": preset.idle.idle() if preset.idle else None,
+        "requests": preset.requests.shape() if preset.requests else None,
     }
 
 

@@ -30,7 +30,7 @@ def test_defaults_that_are_shown_are_the_defaults(folder):
     shown = folder.settings()
     for name in ("listen", "cards", "headroom", "host_headroom", "runner", "systemd_manager", "ports"):
         assert getattr(shown, name) == getattr(bare, name)
-    for name in ("boot", "on_exit", "log", "bounds", "state_dir"):
+    for name in ("boot", "on_exit", "log", "bounds", "state_dir", "gateway"):
         assert getattr(shown, name) == getattr(bare, name)
 
 

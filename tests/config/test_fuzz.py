@@ -4,12 +4,13 @@
 import contextlib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gpumod.config import describe, load_catalog, load_settings
 from gpumod.core.errors import ConfigError
+from tests.tries import tries
 
 WORDS = [
     "id", "engine", "model", "vllm", "llama.cpp", "command", "container", "cmd", "services", "preset", "routes",
@@ -53,7 +54,7 @@ def check(places):
         assert describe(problem)
 
 
-many = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+many = tries(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @many

@@ -4,7 +4,15 @@
 import pytest
 
 from gpumod.core.names import ModeId, PresetId
-from gpumod.core.spec import BLANK_MODE, CardRequest, OnFailure
+from gpumod.core.spec import (
+    BLANK_MODE,
+    CardRequest,
+    Idle,
+    IdleAction,
+    OnDemand,
+    OnFailure,
+    RequestShape,
+)
 
 PRESETS = ("a", "b", "c")
 
@@ -75,7 +83,6 @@ def test_an_override_inside_a_block_needs_not_repeat_what_the_preset_says(folder
         ("services:\n- a\n- {id: x, preset: aa}", 4, "services.1.preset", "no preset aa", "did you mean 'a'?"),
         ("services:\n- a\n- a", 4, "services.1", "has a service a already", None),
         ("services:\n- a\n- {id: a, preset: b}", 4, "services.1.id", "has a service a already", None),
-        ("services:\n- a\n- {id: x, preset: a}", 4, "services.1", "both answer to the name a-alias", None),
         ("services:\n- a\n- {id: b, served_name: a}", 4, "services.1", "both answer to the name a", None),
         ("services: [{id: a, contxt: 1}]", 2, "services.0.contxt", "unknown key", "did you mean 'context'?"),
         ("services: [{id: a, engine: vllm}]", 2, "services.0.engine", "unknown key 'engine'", ""),
@@ -196,3 +203,59 @@ def test_settings_that_name_nothing_are_problems_but_prevent_nothing(folder, con
     assert problem.file.endswith(file)
     assert problem.line == (1 if file == "config.yaml" else None)
     assert words in problem.detail
+
+
+def test_services_may_share_an_alias(box):
+    box.mode("m", "id: m\nservices:\n- a\n- {id: x, preset: a}\n")
+    assert [service.aliases for service in mode(box).services] == [("a-alias",), ("a-alias",)]
+
+
+def test_a_route_may_change_requests(box):
+    box.mode(
+        "m",
+        """id: m
+services: [a, b]
+routes:
+  default: a
+  smart:
+    service: b
+    defaults: {temperature: 0.2}
+    set: {reasoning_effort: high}
+    strip: [seed]
+    chat_template_kwargs: {enable_thinking: true}
+on_demand: auto
+idle: 2h
+""",
+    )
+    found = mode(box)
+    assert found.routes == (("default", "a"), ("smart", "b"))
+    assert found.shapes == (
+        (
+            "smart",
+            RequestShape(
+                defaults=(("temperature", "0.2"),),
+                set=(("reasoning_effort", '"high"'),),
+                strip=("seed",),
+                template=(("enable_thinking", "true"),),
+            ),
+        ),
+    )
+    assert (found.on_demand, found.idle) == (OnDemand.AUTO, Idle(7200.0, IdleAction.BLANK))
+
+
+@pytest.mark.parametrize("change", ["set: {model: x}", "strip: [messages]", "defaults: {stream: true}"])
+def test_a_route_does_not_change_what_the_client_asks(box, change):
+    box.mode("m", f"id: m\nservices: [a]\nroutes:\n  fast: {{service: a, {change}}}\n")
+    (problem,) = box.catalog().problems
+    assert (problem.line, problem.key) == (4, "routes.fast")
+    assert "that is what the client asks" in problem.detail
+
+
+def test_idle_services_are_stopped_and_nothing_else_yet(box):
+    box.preset("d", "id: d\nengine: llama.cpp\nmodel: /m\nidle: 30m\n")
+    found = box.catalog().preset(PresetId("d"))
+    assert found is not None
+    assert found.idle == Idle(1800.0, IdleAction.STOP)
+    box.preset("e", "id: e\nengine: llama.cpp\nmodel: /m\nidle: {after: 30m, then: sleep}\n")
+    (problem,) = box.catalog().problems
+    assert (problem.key, problem.detail) == ("idle.then", "sleep is not built yet")

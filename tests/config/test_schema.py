@@ -69,6 +69,15 @@ PRESETS: list[tuple[bool, dict[str, Any]]] = [
     (False, {**LLAMA, "kv_cache": "q 8"}),
     (True, {**LLAMA, "context": 4.0}),
     (False, {**LLAMA, "context": 4.5}),
+    (False, {**LLAMA, "context": 0}),
+    (False, {**LLAMA, "port": 65536}),
+    (False, {**LLAMA, "draft": {"type": "mtp", "n_max": 65}}),
+    (True, {**LLAMA, "idle": "30m"}),
+    (True, {**LLAMA, "idle": {"after": "30m", "then": "stop"}}),
+    (False, {**LLAMA, "idle": {"after": "30m", "then": "blank"}}),
+    (True, {**LLAMA, "requests": {"set": {"a": {"b": [1, None]}}, "strip": ["c"]}}),
+    (False, {**LLAMA, "requests": {"strip": ["a b"]}}),
+    (False, {**LLAMA, "upstream_key_file": "/k"}),
     (False, {**LLAMA, "context": True}),
     (True, {**LLAMA, "sampler": {"top_k": 3, "top_p": 1}}),
     (False, {**LLAMA, "sampler": {"top_k": 3.5}}),
@@ -108,10 +117,17 @@ MODES: list[tuple[bool, dict[str, Any]]] = [
     (False, {"id": "m", "services": [3]}),
     (False, {"id": "m", "services": ["A"]}),
     (False, {"id": "m", "services": [], "routes": {"a b": "x"}}),
+    (True, {"id": "m", "services": ["a"], "routes": {"fast": {"service": "a", "set": {"n": 1}}}}),
+    (False, {"id": "m", "services": ["a"], "routes": {"fast": {"set": {"n": 1}}}}),
+    (True, {"id": "m", "services": ["a"], "on_demand": "auto", "idle": {"after": "2h", "then": "blank"}}),
+    (False, {"id": "m", "services": ["a"], "on_demand": "always"}),
+    (False, {"id": "m", "services": ["a"], "idle": {"after": "2h", "then": "sleep"}}),
 ]
 
 CONFIGS: list[tuple[bool, dict[str, Any]]] = [
     (True, {}),
+    (True, {"gateway": {"on_demand": "never", "queue": 0, "wait": "10m", "body_limit": "64MiB"}}),
+    (False, {"gateway": {"queue": -1}}),
     (
         True,
         {
