@@ -9,7 +9,7 @@ from typing import Final
 
 from gpumod.bench.formulas import AT, Formula, table
 
-SUITES: Final = ("speed", "quality")
+SUITES: Final = ("speed", "quality", "switch", "stress")
 """Those with formulas of their own, in `suites/NAME/formulas.py`."""
 
 _HEAD: Final = f"""\
@@ -17,7 +17,8 @@ _HEAD: Final = f"""\
 
 Every number of a benchmark has a formula id, and numbers are compared only under the same one. A change of
 what a formula means makes a new id. What follows a `{AT}` is the setting that the number was measured at: the
-nominal depth of the prompt in tokens, how many requests were sent at once, or the pack of scenarios.
+nominal depth of the prompt in tokens, how many requests were sent at once, the pack of scenarios, the check,
+the card, or the way of a switch (there or back).
 """
 
 

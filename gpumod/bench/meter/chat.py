@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 from gpumod.bench.meter.answer import whole
@@ -30,6 +30,7 @@ async def chat(
     extra: Mapping[str, object] | None = None,
     clock: Clock,
     stream: bool = True,
+    heard: Callable[[], None] | None = None,
 ) -> Reply:
     """One chat completion. Cancelling it closes the connection, by which an engine knows to stop.
 
@@ -43,6 +44,7 @@ async def chat(
         extra: further fields of the body; they replace the others.
         clock: whose `monotonic` all times are of.
         stream: without, there is no time of a first token.
+        heard: called after each read that brought a part of a streamed answer.
     """
     body = request_body(endpoint, messages, sampler, max_tokens, tools, extra, stream=stream)
     kept = {name: value for name, value in body.items() if name not in _BULK}
@@ -51,7 +53,7 @@ async def chat(
         request = _request(f"{host}:{port}", path + _PATH, body)
     except (ValueError, TypeError) as error:
         return _nowhere(clock, error, kept)
-    exchange = Exchange(request, clock.monotonic, stream=bool(body.get("stream")))
+    exchange = Exchange(request, clock.monotonic, stream=bool(body.get("stream")), heard=heard)
     if await _within(clock, timeout, _exchange(exchange, host, port)):
         return _reply(exchange, kept)
     exchange.fail("")

@@ -26,9 +26,17 @@ class Exchange(asyncio.Protocol):
     Args:
         request: head and body.
         now: the monotonic clock, asked once per socket read, before anything else is done with what was read.
+        heard: called after each read that brought a part of a streamed answer.
     """
 
-    def __init__(self, request: bytes, now: Callable[[], float], *, stream: bool) -> None:
+    def __init__(
+        self,
+        request: bytes,
+        now: Callable[[], float],
+        *,
+        stream: bool,
+        heard: Callable[[], None] | None = None,
+    ) -> None:
         self.answer = Answer()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent: float | None = None
@@ -39,6 +47,7 @@ class Exchange(asyncio.Protocol):
         self._request = request
         self._now = now
         self._stream = stream
+        self._heard = heard
         self._events = EventStream()
         self._body = bytearray()
         self._ends_with_connection = True
@@ -103,6 +112,8 @@ class Exchange(asyncio.Protocol):
             return
         for data in self._events.feed(body):
             self.answer.event(data, self._at)
+        if self._heard is not None and self.answer.chunks and self.answer.chunks[-1] == self._at:
+            self._heard()
         if (self.answer.done or self.answer.error) and self.finished is None:
             self._end(self._at)  # whether or not the server closes the connection
 

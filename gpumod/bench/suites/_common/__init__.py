@@ -1,0 +1,1 @@
+"""What several suites share: texts, asking, and the reading of parameters. No suite."""

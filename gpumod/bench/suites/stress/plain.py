@@ -1,0 +1,28 @@
+"""An ordinary request: whether a target is well."""
+
+from __future__ import annotations
+
+import re
+
+from gpumod.bench.suites._common.asking import Asker, NotAnsweredError, said, user
+from gpumod.bench.suites._common.texts import source
+from gpumod.core.job import Outcome
+
+
+async def ask_plainly(asker: Asker, seed: str, within: float) -> None:
+    """Ask for a sum.
+
+    Raises:
+        NotAnsweredError: it was not answered in time, or wrongly.
+    """
+    chance = source(f"{seed} sum")
+    first, second = chance.randint(11, 49), chance.randint(11, 49)
+    question = f"What is {first} plus {second}? Answer with the number alone."
+    try:
+        reply = await asker.answer([user(question)], timeout=within)
+    except NotAnsweredError as error:
+        raise NotAnsweredError(error.outcome, f"an ordinary request afterwards: {error.why}") from error
+    if set(re.findall(r"\d+", said(reply))) - {str(first), str(second)} != {str(first + second)}:
+        raise NotAnsweredError(
+            Outcome.WRONG, f"an ordinary request afterwards was answered wrongly: {said(reply)[:200]!r}"
+        )

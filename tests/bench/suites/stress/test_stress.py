@@ -1,0 +1,349 @@
+"""Each check passes on a server that is right, and fails for the reason that was scripted."""
+
+import json
+
+import pytest
+
+from gpumod.core.errors import StoreError
+from gpumod.core.job import Outcome
+from gpumod.testing.scripted_answers import (
+    Disconnect,
+    Hang,
+    Packet,
+    Script,
+    Wait,
+    call_tools,
+    content,
+    reasoning,
+    refuse,
+    say,
+)
+from tests.bench.suites.stress.scripted_model import CONTEXT, but, check, is_sum, right, tokens_of
+
+EMPTY = Script(usage=(10, 5, 0))
+CRASH = Script((Packet((content("a"),)), Disconnect()))
+ORDINARY = ["needle", "tools", "agent", "conversation", "reasoning", "repeat"]
+
+
+def passed(sample, name):
+    keys = ("stress.passed.v1", f"stress.passed.v1@{name}")
+    assert {sample.numbers[key] for key in keys} == {sample.score}
+    assert (sample.score == 1.0) == (sample.outcome is Outcome.OK) == (sample.details["why"] == "")
+    assert json.loads(json.dumps(sample.details)) == sample.details
+    return sample.score == 1.0
+
+
+def numbers(sample):
+    return {key: value for key, value in sample.numbers.items() if "passed" not in key}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize(
+    ("script", "outcome", "why"),
+    [
+        (refuse(500, "out of memory"), Outcome.REFUSED, "500: out of memory"),
+        (CRASH, Outcome.DISCONNECTED, ""),
+        (EMPTY, Outcome.EMPTY, "nothing was said"),
+        (Script((Wait(1000.0),)), Outcome.TIMEOUT, "within 900 s"),
+        (say("a b", finish_reason="length"), Outcome.CUT, "token limit"),
+        (say("Let me see."), Outcome.WRONG, ""),
+    ],
+    ids=["refused", "disconnected", "empty", "timeout", "cut", "wrong"],
+)
+async def test_a_failure_fails_the_check_with_its_outcome(name, script, outcome, why):
+    given = {"again": 2, "turns": 2}
+    sample, _ = await check(name, but(script), **given)
+    assert not passed(sample, name)
+    assert sample.outcome is outcome
+    assert why in sample.details["why"]
+
+
+async def test_a_needle_is_found_in_a_prompt_of_the_depth_asked_for():
+    sample, server = await check("needle", depths=[0.5], positions=[0.1, 0.9], which=1)
+    assert passed(sample, "needle")
+    assert sample.case == "needle-4096-0.9-0"
+    assert numbers(sample) == {
+        "stress.needle.v1@4096": 1.0,
+        "stress.ttft.v1@4096": 0.5,
+        "stress.prompt.v1@4096": float(tokens_of(server.requests[-1])),
+    }
+    assert tokens_of(server.requests[-1]) == pytest.approx(4096, rel=0.02)
+    text = server.requests[-1]["messages"][0]["content"]
+    assert text.index("The code of the") / len(text) == pytest.approx(0.9, abs=0.02)
+    assert sample.details["requests"][-1]["ttft"] == 0.5
+
+
+@pytest.mark.parametrize("said", ["123456", "It is 123456 or CODE.", "I do not know."])
+async def test_a_needle_that_is_not_found(said):
+    def answer(body):
+        code = "".join(right(body).steps[1].deltas[0]["content"])
+        return say(said.replace("CODE", code))
+
+    sample, _ = await check("needle", but(answer))
+    assert not passed(sample, "needle")
+    assert (sample.outcome, sample.numbers["stress.needle.v1@2048"]) == (Outcome.WRONG, 0.0)
+
+
+async def test_tools_fill_the_prompt_and_the_right_one_is_called():
+    sample, server = await check("tools")
+    assert passed(sample, "tools")
+    tools = server.requests[-1]["tools"]
+    assert len(tools) == 12
+    assert len({one["function"]["name"] for one in tools}) == 12
+    assert 9000 < len(json.dumps(tools)) < 12288
+    assert sample.numbers["stress.ttft.v1@tools"] == 0.5
+
+
+@pytest.mark.parametrize("wrong", ["other", "units", "twice", "no json"])
+async def test_a_wrong_tool_call(wrong):
+    def answer(body):
+        function = right(body).steps[1].deltas[0]["tool_calls"][0]["function"]
+        name, arguments = function["name"], json.loads(function["arguments"])
+        if wrong == "no json":
+            return Script(
+                (Packet(({"tool_calls": [{"index": 0, "function": {"name": name, "arguments": "{"}}]},)),)
+            )
+        if wrong == "twice":
+            return call_tools((name, arguments), (name, arguments))
+        return call_tools(
+            ("other" if wrong == "other" else name, arguments | ({"units": 0} if wrong == "units" else {}))
+        )
+
+    sample, _ = await check("tools", but(answer))
+    assert not passed(sample, "tools")
+    assert sample.outcome is Outcome.WRONG
+    assert ("2 tool calls" if wrong == "twice" else "it called") in sample.details["why"]
+
+
+async def test_an_agent_may_look_at_a_file_before_its_edit():
+    def answer(body):
+        if len(body["messages"]) == 4:
+            return call_tools(("read_file", {"path": path(body)}), ("read_file", {"path": "/etc/passwd"}))
+        return right({**body, "messages": [*body["messages"][:1], body["messages"][1], body["messages"][3]]})
+
+    def path(body):
+        return json.loads(body["messages"][2]["tool_calls"][0]["function"]["arguments"])["path"]
+
+    sample, server = await check("agent", but(answer))
+    assert passed(sample, "agent")
+    shown, refused = server.requests[-1]["messages"][-2:]
+    assert "RETRY_LIMIT" in shown["content"]
+    assert refused["content"] == "error: there is no such file"
+    assert len(sample.details["calls"]) == 3
+    first = server.requests[0]["messages"]
+    assert [one["role"] for one in first] == ["system", "user", "assistant", "tool"]
+    assert first[1]["content"].count("### src/") == 5
+
+
+@pytest.mark.parametrize("wrong", ["elsewhere", "more", "too large"])
+async def test_another_edit_than_asked_for(wrong):
+    def answer(body):
+        call = (
+            right(body).steps[1].deltas[0]["tool_calls"][0]["function"]
+            if len(body["messages"]) == 4
+            else None
+        )
+        if call is None:
+            return say("Done.")
+        given = json.loads(call["arguments"])
+        if wrong == "elsewhere":
+            given["path"] = body["messages"][1]["content"].partition("### ")[2].partition("\n")[0]
+        else:
+            given["new"] += "\nMORE = 1" if wrong == "more" else "\n" * 200_000
+        return call_tools(("replace_in_file", given))
+
+    sample, _ = await check("agent", but(answer))
+    assert not passed(sample, "agent")
+    assert sample.outcome is Outcome.WRONG
+    assert sample.details["why"] == "the files are not as they had to be after the edit"
+
+
+async def test_an_agent_that_never_ends_is_stopped():
+    sample, server = await check("agent", but(call_tools(("read_file", {"path": "x"}))))
+    assert not passed(sample, "agent")
+    assert len(server.requests) == 6
+
+
+async def test_a_conversation_grows_and_its_beginning_is_remembered():
+    answers = but(lambda body: right(body, cached=tokens_of(body) // 2))
+    sample, server = await check("conversation", answers, turns=5)
+    assert passed(sample, "conversation")
+    assert [len(one["messages"]) for one in server.requests] == [1, 1, 1, 3, 5, 7, 9]
+    assert tokens_of(server.requests[-1]) == pytest.approx(4096, rel=0.05)
+    assert sample.numbers["stress.conversation.cached.v1"] == pytest.approx(0.5, abs=0.001)
+    sample, _ = await check("conversation", but(EMPTY, lambda body: len(body["messages"]) == 5), turns=5)
+    assert sample.details["why"] == "turn 3 of 5: the request succeeded and nothing was said"
+
+
+async def test_reasoning_is_counted_and_any_answer_passes():
+    steps = (
+        Wait(2.0),
+        Packet((reasoning("first "),), tokens=3),
+        Wait(1.0),
+        Packet((reasoning("then"),), tokens=7),
+        Wait(1.0),
+        Packet((content("ANSWER: 1000"),), tokens=9),
+    )
+    sample, server = await check("reasoning", but(Script(steps, usage=(100, 9, 0))))
+    assert passed(sample, "reasoning")
+    assert numbers(sample) == {
+        "stress.reasoning.characters.v1": 10.0,
+        "stress.reasoning.tokens.v1": 7.0,
+        "stress.reasoning.right.v1": 0.0,
+        "stress.ttft.v1@reasoning": 2.0,
+        "stress.prompt.v1@reasoning": 100.0,
+    }
+    assert server.requests[-1]["max_tokens"] == CONTEXT // 2
+    sample, _ = await check("reasoning", but(say(f"**ANSWER:** {sample.details['right']}")))
+    assert sample.numbers["stress.reasoning.right.v1"] == 1.0
+
+
+async def test_reasoning_without_an_end_is_silence():
+    sample, _ = await check(
+        "reasoning", but(Script((Packet((reasoning("hm"),), tokens=5),), usage=(9, 5, 0)))
+    )
+    assert not passed(sample, "reasoning")
+    assert (sample.outcome, sample.numbers["stress.reasoning.tokens.v1"]) == (Outcome.EMPTY, 5.0)
+    sample, _ = await check("reasoning", but(say("<think>hm</think>")))
+    assert (sample.outcome, sample.numbers["stress.reasoning.characters.v1"]) == (Outcome.EMPTY, 17.0)
+
+
+async def test_the_same_prompt_again_and_again():
+    firsts, shares = iter((4.0, 1.0, 0.5, 0.25)), iter((0, 1, 2, 3))
+
+    def answer(body):
+        return right(body, first=next(firsts), cached=tokens_of(body) * next(shares) // 4)
+
+    readings = [{"a": 100, "b": 7}, {"a": 130, "b": 7}, StoreError("no"), {"a": 150, "b": 5}]
+    sample, server = await check("repeat", but(answer), again=4, readings=readings)
+    assert passed(sample, "repeat")
+    assert len({one["messages"][0]["content"] for one in server.requests[2:]}) == 1
+    found = numbers(sample)
+    assert found.pop("stress.repeat.cached.v1") == pytest.approx(0.5, abs=0.001)
+    assert found.pop("stress.prompt.v1@repeat") == tokens_of(server.requests[-1])
+    assert found == {
+        "stress.repeat.ttft.first.v1": 4.0,
+        "stress.repeat.ttft.later.v1": 0.5,
+        "stress.ttft.v1@repeat": 0.25,
+        "stress.repeat.errors.v1": 0.0,
+        "stress.repeat.growth.v1@a": 50.0,
+        "stress.repeat.growth.v1@b": -2.0,
+    }
+
+
+async def test_growth_beyond_what_is_allowed_and_errors_in_between():
+    readings = [{"a": 100}, {"a": 151}]
+    sample, _ = await check("repeat", again=2, readings=readings, growth=50)
+    assert not passed(sample, "repeat")
+    assert sample.details["why"] == "memory grew by 51 bytes on a; 50 are allowed"
+    fails = iter((False, True, False))
+    sample, _ = await check("repeat", but(refuse(500), lambda body: next(fails)), again=3)
+    assert not passed(sample, "repeat")
+    assert (sample.outcome, sample.numbers["stress.repeat.errors.v1"]) == (Outcome.REFUSED, 1.0)
+
+
+def metrics_page(running):
+    return {
+        "/metrics": lambda: f"llamacpp:requests_processing {next(running)}\nllamacpp:requests_deferred 0\n"
+    }
+
+
+async def test_a_storm_is_cut_and_the_target_is_well_again():
+    pages = metrics_page(iter([2, 1, 0]))
+    sample, server = await check("storm", storm=4, pages=pages)
+    assert passed(sample, "storm")
+    assert server.most == 4
+    assert server.abandoned == 4
+    assert numbers(sample) == {
+        "stress.storm.streaming.v1": 4.0,
+        "stress.storm.waiting.v1": 0.0,
+        "stress.storm.recovery.v1": 0.5,
+        "stress.storm.left.v1": 0.0,
+    }
+
+
+async def test_requests_that_wait_for_a_slot_are_cut_too():
+    begun = iter(range(100))
+
+    def answer(body):
+        return right(body) if is_sum(body) or next(begun) < 2 else Script((Hang(),))
+
+    sample, server = await check("storm", answer, storm=5, slots=2)
+    assert passed(sample, "storm")
+    assert (sample.numbers["stress.storm.streaming.v1"], sample.numbers["stress.storm.waiting.v1"]) == (
+        2.0,
+        3.0,
+    )
+    assert server.abandoned == 5
+    assert "stress.storm.left.v1" not in sample.numbers
+    assert sample.details["in_flight_is_told"] is False
+    begun = iter(range(100))
+    sample, _ = await check("storm", answer, storm=5, slots=None)
+    assert (passed(sample, "storm"), sample.numbers["stress.storm.waiting.v1"]) == (True, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome", "why"),
+    [
+        (but(Script((Hang(),)), is_sum), Outcome.TIMEOUT, "afterwards: no complete answer within 20 s"),
+        (but(say("7"), is_sum), Outcome.WRONG, "answered wrongly: '7'"),
+        (but(CRASH, is_sum), Outcome.DISCONNECTED, "an ordinary request afterwards"),
+        (but(refuse(503, "busy")), Outcome.REFUSED, "in mid-stream: 503: busy"),
+        (but(say("short")), Outcome.WRONG, "too short"),
+        (but(Script((Hang(),))), Outcome.TIMEOUT, "no request began to answer in time"),
+    ],
+)  # fmt: skip
+async def test_a_storm_that_does_harm(answers, outcome, why):
+    sample, _ = await check("storm", answers, storm=3, bound=20.0, timeout=25.0)
+    assert not passed(sample, "storm")
+    assert sample.outcome is outcome
+    assert why in sample.details["why"]
+
+
+async def test_requests_that_stay_in_flight_after_a_storm():
+    def forever():
+        while True:
+            yield 1
+
+    sample, _ = await check("storm", storm=2, bound=10.0, pages=metrics_page(forever()))
+    assert not passed(sample, "storm")
+    assert sample.details["why"] == "10 s after the cut the engine still counts 1 requests"
+    assert sample.numbers["stress.storm.left.v1"] == 1.0
+
+
+@pytest.mark.parametrize(("which", "side", "seconds"), [(0, "at", 0.5), (1, "over", 0.0)])
+async def test_the_limit_of_the_context(which, side, seconds):
+    sample, server = await check("limit", which=which)
+    assert passed(sample, "limit")
+    assert numbers(sample) == {f"stress.limit.seconds.v1@{side}": seconds}
+    assert is_sum(server.requests[-1])
+    assert tokens_of(server.requests[-2]) == pytest.approx(CONTEXT * (0.95, 1.2)[which], rel=0.02)
+    assert server.requests[-2]["max_tokens"] == (CONTEXT, CONTEXT // 16)[which]
+    assert sample.details["status"] == (200, 400)[which]
+    refused, _ = await check("limit", but(refuse(400), lambda body: not is_sum(body)), which=which)
+    assert passed(refused, "limit")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    ("script", "outcome", "why"),
+    [
+        (refuse(500, "boom"), Outcome.REFUSED, "no clean error of the 400s: 500: boom"),
+        (CRASH, Outcome.DISCONNECTED, "no clean error"),
+        (Script((Hang(),)), Outcome.TIMEOUT, "within 900 s"),
+        (say("It is dull.", prompt=4000), Outcome.WRONG, "read 4000"),
+        (Script((Packet((content("Dull."),)),)), Outcome.WRONG, "was"),
+    ],
+)
+async def test_no_clean_end_at_the_limit(which, script, outcome, why):
+    sample, _ = await check("limit", but(script, lambda body: not is_sum(body)), which=which)
+    assert not passed(sample, "limit")
+    assert sample.outcome is outcome
+    assert why in sample.details["why"]
+
+
+async def test_the_request_after_the_limit_has_to_work():
+    sample, _ = await check("limit", but(CRASH, is_sum), which=1)
+    assert not passed(sample, "limit")
+    assert sample.outcome is Outcome.DISCONNECTED
+    assert sample.details["why"].startswith("an ordinary request afterwards")
