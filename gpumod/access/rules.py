@@ -12,6 +12,8 @@ from gpumod.core.errors import GpumodError, InvalidRequestError, NotAllowedError
 
 API: Final = "/gpumod/v1"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_ASKING: Final = frozenset({f"{API}/preflight", f"{API}/comparisons"})
+"""Posts that change nothing."""
 _OPEN: Final = frozenset({"/", "/health", "/ready"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -82,7 +84,7 @@ def scope_needed(method: str, path: str) -> Scope | None:
         return None
     if path == "/v1" or path.startswith("/v1/"):
         return Scope.INFER
-    if method in _SAFE or path == f"{API}/preflight":
+    if method in _SAFE or path in _ASKING:
         return Scope.READ
     return Scope.CONTROL
 
