@@ -21,10 +21,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 _PR_SET_CHILD_SUBREAPER = 36
 # How long something may take to disappear by itself after its owner said goodbye to it.
 _GRACE = 0.5
+# Without deadlines: how long an example takes is the machine's matter.
+settings.register_profile("moderate", max_examples=50, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("GPUMOD_HYPOTHESIS", "moderate"))
 _before = pytest.StashKey["Snapshot"]()
 _left_at_the_end = pytest.StashKey[list[str]]()
 

@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpumod.core.job import JobPhase, JobState, Progress, Window
@@ -14,6 +14,7 @@ from gpumod.testing.clock import FakeClock
 from gpumod.testing.job_store import MemoryJobStore
 from tests.store.job_samples import job, result, sample
 from tests.store.samples import desired, new_file
+from tests.tries import tries
 
 RETENTION = Retention(jobs=2, results=2)
 NAMES = st.integers(0, 5).map("j{}".format)
@@ -70,7 +71,7 @@ async def both(path, acts):
             assert await told(store.job_store, *one) == await told(memory, *one), one
 
 
-@settings(max_examples=40, deadline=None)
+@tries(15)
 @given(st.lists(ACTS, max_size=40))
 def test_both_stores_answer_alike(acts):
     with tempfile.TemporaryDirectory() as directory:

@@ -20,7 +20,7 @@ PUBLISHED = Path(__file__).parent / "vllm/test_published.py"
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    return tuple(cases(tmp_path_factory.mktemp("models")))
+    return cases(tmp_path_factory.mktemp("models"))
 
 
 def test_the_tables_of_the_page_are_current(judged):

@@ -56,8 +56,8 @@ def divisible(draw, number, cards):
 
 
 @st.composite
-def worlds(draw, services=5):
-    count = draw(st.integers(1, 4))
+def worlds(draw, services=5, least_cards=1):
+    count = draw(st.integers(least_cards, 4))
     cards = {
         f"GPU-{at}": (draw(st.sampled_from(CARD_MODELS)), draw(st.sampled_from([12, 16, 16, 24])))
         for at in range(count)

@@ -3,12 +3,13 @@
 from itertools import combinations, permutations, product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpumod.core.footprint import Spread
 from gpumod.core.names import ServiceId
 from gpumod.planner.packing import Item, Nodes, Option, SearchLimitError, pack
+from tests.tries import tries
 
 
 def item(name, options):
@@ -57,7 +58,7 @@ def crowded(draw):
     return items, room
 
 
-@settings(max_examples=300, deadline=None)
+@tries(100)
 @given(crowded())
 def test_it_finds_room_exactly_when_trying_everything_does(problem):
     items, room = problem
@@ -68,7 +69,7 @@ def test_it_finds_room_exactly_when_trying_everything_does(problem):
         assert fits(chosen.values(), room)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(100)
 @given(crowded(), st.data())
 def test_cards_of_different_classes_are_not_taken_for_equal(problem, data):
     """An item that fits one class of card only is found its place."""
@@ -85,7 +86,7 @@ def test_cards_of_different_classes_are_not_taken_for_equal(problem, data):
     assert (chosen is not None) == by_brute_force(picky, room)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(100)
 @given(crowded(), st.data())
 def test_one_item_that_can_be_divided_is_divided_whenever_that_helps(problem, data):
     items, room = problem
@@ -127,7 +128,7 @@ def solved(draw):
     return items, [sum(sizes) for sizes in contents], classes
 
 
-@settings(max_examples=400, deadline=None)
+@tries(100)
 @given(solved())
 def test_a_puzzle_that_has_a_solution_is_solved(puzzle):
     items, room, classes = puzzle

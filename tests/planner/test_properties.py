@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from gpumod.core.names import BLANK
@@ -12,14 +12,13 @@ from gpumod.core.plan import Plan, RefusalCode, Refused, StepKind, Target
 from gpumod.core.states import ServiceState
 from gpumod.planner.switch import plan_switch
 from gpumod.planner.undo import plan_blank, unplan
-from tests.planner.strategies import modes, worlds
+from tests.planner.strategies import CARD_MODELS, modes, worlds
+from tests.planner.world import model
+from tests.tries import tries
 
 pytestmark = pytest.mark.filterwarnings("error")
-TRIES = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-)
+ODD_BOXES = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+TRIES = tries(25, suppress_health_check=ODD_BOXES)
 
 
 def decide(world, names, mode="m"):
@@ -49,9 +48,9 @@ def reach(world, names, data, mode="m"):
 
 
 @st.composite
-def boxes_at_work(draw):
+def boxes_at_work(draw, least_cards=1):
     """A box in some mode, another mode for it, and perhaps a service whose file has changed."""
-    world = draw(worlds())
+    world = draw(worlds(least_cards=least_cards))
     first, second = draw(modes(world)), draw(modes(world))
     return world, first, second
 
@@ -166,12 +165,24 @@ def test_equal_inputs_in_another_order_give_an_equal_answer(boxes, data):
     assert same_target == answer
 
 
-@TRIES
-@given(boxes_at_work(), st.data())
+def add_one(world, data):
+    """Everything that runs and a newcomer, which may have to be where something else runs."""
+    new = data.draw(st.sampled_from(sorted(set(world.models) - set(world.services))), label="new")
+    size = data.draw(st.integers(1, 24), label="size")
+    exact = data.draw(st.lists(st.sampled_from(sorted(world.cards)), max_size=1), label="exact")
+    world.models[new] = model(int(new[1:]), dict.fromkeys(CARD_MODELS, (size,)), exact=exact)
+    return frozenset({*world.services, new})
+
+
+@tries(12, suppress_health_check=ODD_BOXES)
+@given(boxes_at_work(least_cards=2), st.data())
 def test_a_service_is_only_moved_when_nothing_else_fits(boxes, data):
     """With everything that runs pinned to where it is, there is no plan."""
     world, first, second = boxes
+    assume(first and first != set(world.models))
     reach(world, first, data)
+    if data.draw(st.booleans(), label="crowd"):
+        second = add_one(world, data)
     plan = decide(world, second, "n")
     assume(isinstance(plan, Plan) and plan.moves)
     for name in world.services:

@@ -2,11 +2,12 @@
 
 from itertools import combinations, pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpumod.core.footprint import Spread
 from gpumod.planner.spreading import divide, divisions
+from tests.tries import tries
 
 
 def every_division(spread, cards):
@@ -29,7 +30,7 @@ def crowded(draw):
     return Spread(tuple(layers), tuple(fixed)), tuple(room)
 
 
-@settings(max_examples=500, deadline=None)
+@tries(150)
 @given(crowded())
 def test_a_division_is_found_exactly_when_there_is_one(problem):
     spread, room = problem
@@ -41,7 +42,7 @@ def test_a_division_is_found_exactly_when_there_is_one(problem):
         assert set(divisions(spread, room)) <= set(possible)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(100)
 @given(crowded())
 def test_no_other_division_has_a_much_smaller_largest_card(problem):
     spread, room = problem

@@ -7,7 +7,7 @@ import tracemalloc
 from math import prod
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from gpumod.core.units import MIB
@@ -17,10 +17,11 @@ from gpumod.estimate.gguf.reader import read_gguf
 from gpumod.estimate.gguf.types import GGML_TYPES, tensor_bytes
 from gpumod.testing.gguf_format import TensorInfo, Typed, text
 from tests.estimate.gguf.files import gguf_bytes, raw_entry, raw_gguf, refusal
+from tests.tries import tries
 
 STRING, ARRAY = 8, 9
 MOST_MEMORY = 80 * MIB
-FILES = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_DISK = [HealthCheck.function_scoped_fixture]
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 
@@ -61,7 +62,7 @@ def plain(value):
     return value
 
 
-@FILES
+@tries(50, suppress_health_check=ON_DISK)
 @given(METADATA, tensor_lists())
 def test_what_is_written_is_read(tmp_path, metadata, tensors):
     path = tmp_path / "m.gguf"
@@ -91,7 +92,7 @@ EDITS = st.lists(
 )
 
 
-@settings(FILES, max_examples=500)
+@tries(150, suppress_health_check=ON_DISK)
 @given(EDITS, st.integers(0, len(SAMPLE)) | st.none())
 @example([(8, 2**63 - 1, 8)], None)
 @example([(16, 2**63 - 1, 8)], None)
@@ -106,7 +107,7 @@ def test_no_damage_to_a_header_is_more_than_a_refusal(tmp_path, edits, length):
         assert sum(map(tensor_bytes, header.tensors)) <= path.stat().st_size
 
 
-@settings(FILES, max_examples=300)
+@tries(100, suppress_health_check=ON_DISK)
 @given(st.binary(max_size=400))
 def test_noise_behind_the_magic_is_no_more_than_a_refusal(tmp_path, noise):
     path = tmp_path / "m.gguf"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from gpumod.core.ports import EngineBuild
@@ -23,6 +23,7 @@ from gpumod.estimate.llama.model import llama_model
 from gpumod.testing.shapes import write_shape
 from tests.estimate.llama.headers import model as by_hand
 from tests.estimate.llama.headers import setting
+from tests.tries import tries
 
 MIB = 1 << 20
 OLD = EngineBuild("llama-server", "version 1", frozenset())
@@ -148,7 +149,7 @@ def test_layers_of_a_kind_that_is_not_known_are_bounded():
     assert found.cards[0] > 4 * 512 * 3 * 14336
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@tries(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(NAMES),
     context=st.integers(1, 128),

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from gpumod.core.cards import HOST_MODEL, CardModel
@@ -12,6 +12,7 @@ from gpumod.estimate.llama.model import llama_model
 from gpumod.estimate.llama.predict import predict
 from gpumod.testing.shapes import write_shape
 from tests.estimate.llama.headers import setting
+from tests.tries import tries
 
 CARD = CardModel("NVIDIA Test", 24 << 30, (8, 9), 100)
 NAMES = ("llama31-8b", "qwen3-0.6b", "qwen35-27b", "gemma3-1b")
@@ -80,7 +81,7 @@ def test_the_host_card_takes_everything(models):
     assert found["weights"].host == 0
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=25)
+@tries(10, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(NAMES),
     cards=st.integers(2, 4),

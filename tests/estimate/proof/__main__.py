@@ -11,7 +11,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--write", type=Path, metavar="PAGE")
 page = parser.parse_args().write
 with tempfile.TemporaryDirectory(prefix="gpumod-proof-") as folder:
-    made = tables(tuple(cases(Path(folder))))
+    made = tables(cases(Path(folder)))
 if page is None:
     print("\n\n".join(made.values()))
 else:

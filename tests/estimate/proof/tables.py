@@ -14,6 +14,7 @@ from tests.estimate.llama.launches import ARCHITECTURES, matrix
 from tests.estimate.proof.judge import Verdict, taught_by_another, taught_by_its_like, untaught
 from tests.estimate.proof.launches import HELD_OUT, SEEN, Launch, launches
 from tests.estimate.proof.reasons import reason
+from tests.estimate.proof.remembered import remembered
 from tests.estimate.vllm import readings as vllm
 
 ENGINES: Final = {EngineKind.LLAMA_CPP: "llama.cpp", EngineKind.VLLM: "vLLM"}
@@ -34,12 +35,17 @@ class Case:
     verdicts: tuple[Verdict, ...]
 
 
-def cases(folder: Path) -> Iterator[Case]:
+def cases(folder: Path) -> tuple[Case, ...]:
     """Everything that is judged.
 
     A launch that was held out is judged after launches of the first sample, which were earlier; its own
     files, which only it may have, after any other launch of them.
     """
+    with remembered():
+        return tuple(_cases(folder))
+
+
+def _cases(folder: Path) -> Iterator[Case]:
     for engine in ENGINES:
         samples = {sample: launches(engine, sample, folder) for sample in SAMPLES}
         everything = tuple(one for sample in samples.values() for one in sample)
