@@ -198,6 +198,10 @@ class Door(Protocol):
         """A request that was passed on has ended."""
         ...
 
+    def failed(self, request: Request, ending: Ending) -> Answer:
+        """What a client gets whose answer had not begun when its request ended so; it may try again."""
+        ...
+
     def failed_event(self, request: Request, answer: Answer) -> bytes:
         """An error as an event of the client's stream, for a stream that has begun, with its end mark."""
         ...
