@@ -8,7 +8,7 @@ from pathlib import Path
 from gpumod.config.catalog import load_catalog
 from gpumod.config.documents import DocumentError, parse_document, read_text
 from gpumod.config.fields import ID_PATTERN, PATTERN_WORDS
-from gpumod.config.mode_text import with_service
+from gpumod.config.mode_text import services_from, with_service
 from gpumod.config.problems import describe
 from gpumod.config.settings import Settings
 from gpumod.config.sources import Reader, shipped_files
@@ -31,18 +31,49 @@ def set_mode_service(settings: Settings, mode: str, service: str, preset: str) -
         NotFoundError: no such mode or preset.
         InvalidRequestError: the mode is built in, an id is malformed, or the mode could not be used then.
     """
+    _check(mode, service, preset)
+    target, text = _file_of(settings, mode)
+    _write(settings, target, with_service(text, service, preset), mode, preset)
+    return target
+
+
+def replace_preset(settings: Settings, mode: str, old: str, new: str) -> tuple[Path, tuple[str, ...]]:
+    """Let the services of a mode that run from one preset run from another; they keep their ids and keys.
+
+    Everything else as in `set_mode_service`.
+
+    Returns:
+        the file that was written, and the services that were changed.
+
+    Raises:
+        NotFoundError: no such mode or preset, or the mode runs nothing from the old one.
+        InvalidRequestError: as `set_mode_service`.
+    """
+    _check(mode, old, new)
+    target, text = _file_of(settings, mode)
+    services = services_from(text, old)
+    if not services:
+        raise NotFoundError(f"mode {mode} runs nothing from {old}", {"mode": mode, "preset": old})
+    for service in services:
+        text = with_service(text, service, new)
+    _write(settings, target, text, mode, new)
+    return target, tuple(services)
+
+
+def _check(mode: str, *names: str) -> None:
     if mode == BLANK:
         raise InvalidRequestError("mode blank is built in and has no services")
-    for name in (service, preset):
+    for name in names:
         if not re.fullmatch(ID_PATTERN, name):
             raise InvalidRequestError(f"{name!r} {PATTERN_WORDS[ID_PATTERN]}")
-    target, text = _file_of(settings, mode)
-    changed = with_service(text, service, preset)
+
+
+def _write(settings: Settings, target: Path, changed: str, mode: str, preset: str) -> None:
+    """Write a mode's file, if the mode can be used then."""
     catalog = load_catalog(settings, {target: changed})
     if catalog.mode(ModeId(mode)) is None:
         raise _refusal(catalog, target, mode, preset)
     write_file(target, changed)
-    return target
 
 
 def _file_of(settings: Settings, mode: str) -> tuple[Path, str]:

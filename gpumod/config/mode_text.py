@@ -28,6 +28,28 @@ def with_service(text: str, service: str, preset: str) -> str:
     return _appended(text, services, _entry(service, preset))
 
 
+def services_from(text: str, preset: str) -> list[str]:
+    """The services of a mode's text that run from a preset, by their ids.
+
+    Args:
+        text: as for `with_service`.
+        preset: the preset's id.
+
+    Raises:
+        InvalidRequestError: as `with_service`.
+    """
+    found = []
+    for entry in _services(text).value:
+        if isinstance(entry, ScalarNode):
+            service, runs = entry.value, entry.value
+        else:
+            service = _scalar(entry, "id") if isinstance(entry, MappingNode) else None
+            runs = (_scalar(entry, "preset") or service) if isinstance(entry, MappingNode) else None
+        if service is not None and runs == preset:
+            found.append(str(service))
+    return found
+
+
 def _services(text: str) -> SequenceNode:
     root = YAML(pure=True).compose(text)
     services = _value(root, "services") if isinstance(root, MappingNode) else None

@@ -302,6 +302,27 @@ def test_mode_set_changes_a_service_in_the_file_and_nothing_else(ctl, files, box
     assert ctl("mode", "set", "nosuch", "any", "other").code == 5
 
 
+def test_mode_set_replaces_a_preset_by_another(ctl, files, box):
+    (files / "presets/other.yaml").write_text(
+        (files / "presets/any.yaml").read_text().replace("id: any", "id: other")
+    )
+    (files / "modes/work.yaml").write_text("id: work  # evenings\nservices: [any]\n")
+    done = ctl("mode", "set", "work", "--replace", "any=other")
+    assert done.code == 0, done.err
+    assert "any runs from other" in done.out
+    text = (files / "modes/work.yaml").read_text()
+    assert text == "id: work  # evenings\nservices: [{id: any, preset: other}]\n"
+    assert ctl("mode", "set", "work", "--replace", "any=other").code == 5
+    for wrong in (
+        ("--replace", "any"),
+        ("--replace", "=x"),
+        ("any", "x", "--replace", "any=other"),
+        ("any",),
+        (),
+    ):
+        assert ctl("mode", "set", "work", *wrong).code == 2
+
+
 def test_mode_set_works_without_a_daemon(ctl, files, monkeypatch, tmp_path):
     monkeypatch.setenv("GPUMOD_SOCKET", str(tmp_path / "none"))
     answer = ctl("mode", "set", "work", "second", "any", "--json").json

@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from gpumod.config import set_mode_service
+from gpumod.config.edit import replace_preset
 from gpumod.core.errors import InvalidRequestError, NotFoundError
 from gpumod.core.names import ModeId
 
@@ -137,4 +138,35 @@ def test_a_folder_that_cannot_be_written_is_said(box, monkeypatch):
     monkeypatch.setattr("tempfile.mkstemp", full)
     with pytest.raises(InvalidRequestError, match="No space left on device"):
         set_mode_service(box.settings(), "m", "a", "d")
+    assert (box.path / "modes/m.yaml").read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("old", "services", "before", "after"),
+    [
+        ("a", ("a",), "  - a   ", "  - {id: a, preset: d}   "),
+        ("b", ("x",), "{id: x, preset: b,", "{id: x, preset: d,"),
+        ("c", ("y",), "    preset: c", "    preset: d"),
+    ],
+)
+def test_a_preset_is_replaced_wherever_the_mode_runs_it(box, old, services, before, after):
+    path, changed = replace_preset(box.settings(), "m", old, "d")
+    assert changed == services
+    assert path.read_text() == TEXT.replace(before, after, 1)
+
+
+def test_every_service_of_a_preset_is_replaced(box):
+    path = box.mode("m", "id: m\nservices: [a, {id: two, preset: a}, {id: c}]  # x\n")
+    assert replace_preset(box.settings(), "m", "a", "b")[1] == ("a", "two")
+    expected = "services: [{id: a, preset: b}, {id: two, preset: b}, {id: c}]  # x"
+    assert path.read_text() == f"id: m\n{expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [("d", "a", NotFoundError), ("a", "nope", NotFoundError), ("a", "b}", InvalidRequestError)],
+)
+def test_what_cannot_be_replaced_is_left(box, old, new, error):
+    with pytest.raises(error):
+        replace_preset(box.settings(), "m", old, new)
     assert (box.path / "modes/m.yaml").read_text() == TEXT

@@ -94,23 +94,53 @@ def check_mode(session: Session, mode: ModeName) -> ExitCode:
 def set_mode(
     session: Session,
     mode: _Edited,
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Its service; added if it has none.")],
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="What the service runs from now on.")],
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="Its service; added if it has none.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Argument(metavar="PRESET", help="What the service runs from now on.")
+    ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            "--replace",
+            metavar="OLD=NEW",
+            help="Instead of naming a service: what runs from preset OLD runs from NEW from now on.",
+        ),
+    ] = None,
     config: ConfigFolder = None,
 ) -> ExitCode:
     """Change which preset a service of a mode runs from, in the mode's file; `switch` changes the mode."""
-    from gpumod.config.edit import set_mode_service
     from gpumod.config.settings import load_settings
 
-    file = set_mode_service(load_settings(config), mode, service, preset)
+    if replace is not None:
+        if service is not None:
+            raise typer.BadParameter("give either SERVICE and PRESET or --replace OLD=NEW, not both")
+        old, equals, new = replace.partition("=")
+        if not equals or not old or not new:
+            raise typer.BadParameter(f"{replace!r} is not OLD=NEW")
+        from gpumod.config.edit import replace_preset
+
+        file, services = replace_preset(load_settings(config), mode, old, new)
+        return _told(session, mode, str(file), services, new)
+    if service is None or preset is None:
+        raise typer.BadParameter("SERVICE and PRESET are needed, or --replace OLD=NEW")
+    from gpumod.config.edit import set_mode_service
+
+    changed = set_mode_service(load_settings(config), mode, service, preset)
+    return _told(session, mode, str(changed), (service,), preset)
+
+
+def _told(session: Session, mode: str, file: str, services: tuple[str, ...], preset: str) -> ExitCode:
     reloaded = _reloaded(session)
     when = (
         f"`gpumodctl switch {mode}` puts it into effect"
         if reloaded
         else "no daemon answers; it reads the file when it starts"
     )
-    answer = {"file": str(file), "mode": mode, "service": service, "preset": preset, "reloaded": reloaded}
-    return session.emit(answer, [line(f"{file}: {service} runs from {preset}; {when}", "good")])
+    answer = {"file": file, "mode": mode, "service": services[0], "services": services, "preset": preset}
+    runs = f"{', '.join(services)} {'run' if len(services) > 1 else 'runs'} from {preset}"
+    return session.emit(answer | {"reloaded": reloaded}, [line(f"{file}: {runs}; {when}", "good")])
 
 
 def _reloaded(session: Session) -> bool:
