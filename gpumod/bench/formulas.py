@@ -24,6 +24,7 @@ class Pooling(StrEnum):
     SUM = "the sum over the samples"
     SHARE = "points of a hundred: the share of samples above 0, with Wilson's 95 % score interval"
     RATIO = "the ratio of two sums over the samples, with the t interval of a ratio estimator"
+    OWN = "as it is defined: the suite computes it over all of them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,14 @@ def _entry(formula: Formula) -> str:
 
 
 def metrics(formulas: Iterable[Formula], samples: Sequence[Sample]) -> tuple[Metric, ...]:
-    """The metrics of these formulas over the samples, one for each setting in the order of its appearance."""
+    """The metrics of these formulas over the samples, one for each setting in the order of its appearance.
+
+    Those that a suite computes by itself (`Pooling.OWN`) are not among them.
+    """
     found: list[Metric] = []
     for formula in formulas:
+        if formula.pooling is Pooling.OWN:
+            continue
         for key in _keys(formula, samples):
             metric = _metric(formula, key, samples)
             if metric is not None:
