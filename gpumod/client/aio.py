@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx2
 
@@ -278,6 +278,18 @@ class AsyncClient:
     async def samples(self, job: str) -> tuple[Sample, ...]:
         """What a job has measured so far, case by case."""
         return await self._do(job_calls.samples(job))
+
+    async def report(
+        self,
+        job: str,
+        format: Literal["json", "markdown", "html"] = "markdown",  # noqa: A002 - as in the query
+    ) -> str:
+        """The report on a job, ended or not: a JSON document, a card in Markdown, or one HTML file."""
+        return await self._do(job_calls.report(job, format))
+
+    async def report_schema(self) -> dict[str, Any]:
+        """The JSON Schema of reports."""
+        return await self._do(job_calls.report_schema())
 
     async def results(
         self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from gpumod.client.calls import PLANNING, Call, given, segment
 from gpumod.core.job import JobRecord, JobState, Result, Sample, Schedule, Window
@@ -92,6 +93,16 @@ def retry(id_: str, *, afresh: bool) -> Call[Job]:
 def samples(id_: str) -> Call[tuple[Sample, ...]]:
     """What a job has measured so far."""
     return Call("GET", f"jobs/{segment(id_)}/samples", tuple[Sample, ...])
+
+
+def report(id_: str, format_: str) -> Call[str]:
+    """The report on a job, as text."""
+    return Call("GET", f"jobs/{segment(id_)}/report", str, {"format": format_}, seconds=PLANNING)
+
+
+def report_schema() -> Call[dict[str, Any]]:
+    """The JSON Schema of reports."""
+    return Call("GET", "reports/schema", dict[str, Any])
 
 
 def results(id_: str | None, suite: str, target: str, limit: int) -> Call[tuple[Result, ...]]:

@@ -64,11 +64,13 @@ def _query(value: str | float | bool) -> str:  # noqa: FBT001 - a value of a que
 
 
 def read(call: Call[T], response: httpx2.Response) -> T:
-    """The typed answer.
+    """The typed answer; one that is no JSON is asked for as `str`.
 
     Raises:
         GpumodError: what the daemon's problem document says.
     """
+    if call.answer is str and response.status_code < 400:
+        return call.read(response.text)
     return call.read(answer(response.status_code, response.content))
 
 

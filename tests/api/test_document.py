@@ -84,6 +84,8 @@ ASKED = [
     ("GET", "/jobs", {}, None),
     ("GET", "/jobs/{id}", {"id": "J1"}, None),
     ("GET", "/jobs/{id}/samples", {"id": "J1"}, None),
+    ("GET", "/jobs/{id}/report", {"id": "J1"}, None),
+    ("GET", "/reports/schema", {}, None),
     ("POST", "/jobs/{id}/cancel", {"id": "J1"}, {}),
     ("POST", "/jobs/{id}/retry", {"id": "J1"}, {}),
     (

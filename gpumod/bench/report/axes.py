@@ -1,0 +1,80 @@
+"""Axes of plots: where a number is drawn, and which numbers stand beside it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gpumod.bench.report.quantities import quantity
+
+_TICKS = 5
+_MARGIN = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A line from `start` to `end` in pixels for the numbers from `low` to `high`.
+
+    Args:
+        logarithmic: equal factors are equally far apart; `low` is then above 0.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def at(self, number: float) -> float:
+        """The pixel of a number, rounded to tenths; never beyond the line's ends."""
+        low, high, here = (self._even(one) for one in (self.low, self.high, number))
+        share = (here - low) / (high - low) if high > low else 0.5
+        return round(self.start + min(max(share, 0.0), 1.0) * (self.end - self.start), 1)
+
+    def ticks(self) -> list[float]:
+        """Round numbers on it; at least one."""
+        width = self.high - self.low
+        if not width > 0:
+            return [self.low]
+        step = _round_step(width / _TICKS)
+        first = math.ceil(self.low / step - 1e-9)
+        found = [number * step for number in range(first, first + 4 * _TICKS)]
+        return [one for one in found if one <= self.high + step * 1e-9] or [self.low]
+
+    def _even(self, number: float) -> float:
+        return math.log2(max(number, self.low)) if self.logarithmic else number
+
+
+def axis_of(
+    numbers: Iterable[float], start: float, end: float, scale: tuple[float, float] | None = None
+) -> Axis:
+    """An axis on which all numbers are, with some room on both sides that does not go beyond the scale."""
+    there = [one for one in numbers if math.isfinite(one)]
+    low, high = (min(there), max(there)) if there else (0.0, 1.0)
+    room = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
+    # Numbers that are all above 0 do not get an axis below it.
+    least, most = scale or (0.0 if low >= 0 else -math.inf, math.inf)
+    return Axis(max(low - room, min(least, low)), min(high + room, max(most, high)), start, end)
+
+
+def tick_text(number: float, unit: str, axis: Axis) -> str:
+    """What stands beside a tick: the same digits for all, without needless ones."""
+    largest = max(abs(axis.low), abs(axis.high))
+    if unit == "share":
+        return f"{_plain(number * 100)} %"
+    if unit.startswith("bytes"):
+        return quantity(number, unit)
+    if unit == "s" and largest < 1:
+        return f"{_plain(number * 1000)} ms"
+    return f"{_plain(number)} {unit}".strip()
+
+
+def _plain(number: float) -> str:
+    return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.0f}"
+
+
+def _round_step(rough: float) -> float:
+    """1, 2 or 5 times a power of ten, not below `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
