@@ -110,7 +110,7 @@ class Asker:
             NotAnsweredError: one of them failed.
         """
         context = self.bench.endpoint.context
-        long = _LONG if context is None else max(2 * _SHORT, min(_LONG, context // 64))
+        long = _LONG if context is None else max(2 * _SHORT, min(_LONG, context // 100))
         counts = [await self._counted(one) for one in (_SHORT, long)]
         return sized(_SHORT, counts[0], long, counts[1])
 

@@ -8,8 +8,8 @@ from gpumod.bench.formulas import Formula, Pooling
 
 CLEAN: Final = Formula(
     "soak.clean.v1", "points",
-    "A session has 1 if all of its turns were answered with words, else 0. An answer cut at the token limit "
-    "counts as answered.",
+    "A session has 1 if none of its turns failed or was silent, else 0. An answer cut at the token limit is "
+    "neither.",
     larger_is_better=True, pooling=Pooling.SHARE,
 )  # fmt: skip
 REQUESTS: Final = Formula(

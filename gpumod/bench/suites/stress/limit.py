@@ -31,7 +31,7 @@ async def check(case: Case, parameters: Parameters, asker: Asker) -> Finding:
         numbers[at(f.LIMIT_SECONDS, side)] = reply.times.ended - reply.times.sent
     details = {"status": reply.status, "error": reply.error, "nominal_tokens": tokens}
     if not wrong:
-        await ask_plainly(asker, seed, parameters.bound)
+        outcome, wrong = await ask_plainly(asker, seed, parameters.bound)
     return Finding(outcome, wrong, numbers, details)
 
 

@@ -20,18 +20,16 @@ from gpumod.core.job_ports import Case
 _CODE: Final = re.compile(r"(?<!\d)\d{6}(?!\d)")
 _HEAD: Final = "Read this text; you will be asked about it.\n\n"
 _TAIL: Final = "\n\nThat was the text. "
+_BESIDE: Final = 3
+"""Sentences that head, tail, fact and question are as long as."""
 
 
 def prompt(seed: str, size: Size, tokens: int, position: float) -> tuple[str, Fact]:
     """A text of about so many tokens, one sentence of which states a fact, and the question for it."""
     (fact,) = facts(seed, 1)
-    lines = sentences(seed, size.sentences(tokens - _OVERHEAD))
+    lines = sentences(seed, max(1, size.sentences(tokens) - _BESIDE))
     lines.insert(round(position * len(lines)), fact.statement)
     return f"{_HEAD}{' '.join(lines)}{_TAIL}{fact.question}", fact
-
-
-_OVERHEAD: Final = 50
-"""Tokens of head, tail, fact and question."""
 
 
 def wrong_code(answer: str, fact: Fact) -> str:

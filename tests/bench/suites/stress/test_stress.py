@@ -254,6 +254,7 @@ async def test_a_storm_is_cut_and_the_target_is_well_again():
     assert passed(sample, "storm")
     assert server.most == 4
     assert server.abandoned == 4
+    assert {one["max_tokens"] for one in server.requests[:4]} == {CONTEXT // 2}
     assert numbers(sample) == {
         "stress.storm.streaming.v1": 4.0,
         "stress.storm.waiting.v1": 0.0,
@@ -307,7 +308,7 @@ async def test_requests_that_stay_in_flight_after_a_storm():
 
     sample, _ = await check("storm", storm=2, bound=10.0, pages=metrics_page(forever()))
     assert not passed(sample, "storm")
-    assert sample.details["why"] == "10 s after the cut the engine still counts 1 requests"
+    assert sample.details["why"] == "the engine still counts 1 requests of those that were cut"
     assert sample.numbers["stress.storm.left.v1"] == 1.0
 
 
@@ -347,3 +348,4 @@ async def test_the_request_after_the_limit_has_to_work():
     assert not passed(sample, "limit")
     assert sample.outcome is Outcome.DISCONNECTED
     assert sample.details["why"].startswith("an ordinary request afterwards")
+    assert (sample.details["status"], numbers(sample)) == (400, {"stress.limit.seconds.v1@over": 0.0})
