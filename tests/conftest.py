@@ -24,8 +24,9 @@ import pytest
 from hypothesis import settings
 
 _PR_SET_CHILD_SUBREAPER = 36
-# How long something may take to disappear by itself after its owner said goodbye to it.
-_GRACE = 0.5
+# Seconds that something may take to disappear by itself after its owner said goodbye to it. Only a leak
+# takes all of them.
+_GRACE = 10.0
 # Without deadlines: how long an example takes is the machine's matter.
 settings.register_profile("moderate", max_examples=50, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -97,7 +98,7 @@ def _kill_tree(pid: int) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
     # Killed descendants become children of this process and are collected here as well.
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not _reap(pid) and time.monotonic() < deadline:
         time.sleep(0.005)
 

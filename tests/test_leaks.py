@@ -6,7 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+CONFTEST = Path(__file__).with_name("conftest.py").read_text()
+IMPATIENT = CONFTEST + "\n_GRACE = 0.5\n"
 
 LEAKY = """
     import asyncio, os, signal, socket, subprocess, sys, threading, time
@@ -107,6 +108,7 @@ COUNTING = """
 
 INI = """
     [pytest]
+    addopts = -p pytest_asyncio.plugin
     asyncio_mode = auto
     asyncio_default_fixture_loop_scope = function
     filterwarnings = error
@@ -116,8 +118,10 @@ WHOLE_MODULE = "import pytest\npytest.importorskip('nope_x')"
 
 
 @pytest.fixture
-def inner(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeconftest(CONFTEST.read_text())
+def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    # Leaks are waited for in vain here, and the other plugins take longer to import than the tests.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest(IMPATIENT)
     pytester.makeini(INI)
     return pytester
 
@@ -177,7 +181,7 @@ def test_a_process_left_by_a_fixture_of_wider_scope_fails_the_session(inner):
 
 
 def test_a_test_that_leaves_nothing_is_looked_at_twice_and_never_waited_for(inner):
-    inner.makeconftest(CONFTEST.read_text() + textwrap.dedent(COUNTING))
+    inner.makeconftest(IMPATIENT + textwrap.dedent(COUNTING))
     inner.makepyfile(
         """
         import pytest

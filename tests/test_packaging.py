@@ -135,7 +135,7 @@ def test_the_daemon_runs_from_the_wheel_alone(wheel, tmp_path):
             assert "code" in modes
         finally:
             daemon.terminate()
-            assert daemon.wait(20) == 0
+            assert daemon.wait(60) == 0
 
 
 def _wait_for_status(ctl, environment, daemon):

@@ -32,7 +32,7 @@ class Reader:
         self.ended = not message.get("more_body", False)
 
     async def read(self, stream: EventStream) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await stream({"type": "http"}, self.receive, self.send)
 
 

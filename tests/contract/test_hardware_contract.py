@@ -44,7 +44,7 @@ async def first(rig: Rig, **how) -> Card:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
+    for _ in range(12_000):
         if condition():
             return
         await asyncio.sleep(0.005)
@@ -62,7 +62,7 @@ async def read_and_count_turns(rig: Rig) -> tuple[CardsReading, int]:
 
 
 async def read_until_it_answers(rig: Rig) -> CardsReading:
-    for _ in range(1000):
+    for _ in range(6000):
         reading = await rig.hardware.read()
         if reading.driver is DriverState.OK:
             return reading

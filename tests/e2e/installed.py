@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 30.0
+PATIENCE = 120.0
 DAEMON = "gpumodd.service"
 USER = "ada"
 _CONFIG = """\
@@ -195,7 +195,7 @@ class Installed:
     def ready(self) -> bool:
         """Whether /ready says so."""
         with socket.socket(socket.AF_UNIX) as channel:
-            channel.settimeout(5)
+            channel.settimeout(60)
             channel.connect(str(self.box.path(self.socket)))
             channel.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return b" 200 " in channel.recv(64)

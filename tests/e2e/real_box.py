@@ -21,7 +21,7 @@ from gpumod.testing.engine_server import Script, command_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 HOST_CARD = """\
 cards: host
 host_limit: 1GiB
@@ -164,7 +164,7 @@ class RealBox:
     def ready(self) -> bool:
         """Whether /ready says so."""
         with socket.socket(socket.AF_UNIX) as channel:
-            channel.settimeout(5)
+            channel.settimeout(60)
             channel.connect(self.socket)
             channel.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return b" 200 " in channel.recv(64)

@@ -86,6 +86,6 @@ def test_an_empty_home_answers_after_init_and_one_switch(box):
         (service,) = client.status().services
     assert service.state == "ready"
     port = service.launch.port
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/props", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/props", timeout=60) as answer:
         props = json.load(answer)
     assert props["default_generation_settings"]["n_ctx"] == report["models"][0]["context"]

@@ -29,11 +29,11 @@ class Served:
     task: asyncio.Task[None]
 
     def tcp(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=10)
+        return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=60)
 
     def unix(self) -> httpx2.AsyncClient:
         transport = httpx2.AsyncHTTPTransport(uds=self.path)
-        return httpx2.AsyncClient(transport=transport, base_url="http://gpumod", timeout=10)
+        return httpx2.AsyncClient(transport=transport, base_url="http://gpumod", timeout=60)
 
 
 @contextlib.asynccontextmanager

@@ -146,7 +146,7 @@ async def test_proc_that_hangs_makes_the_card_unknown_with_the_last_numbers(capp
     finally:
         free.set()
         monkeypatch.undo()
-    for _ in range(1000):
+    for _ in range(12_000):
         card = (await hardware.read()).cards[0]
         if card.health is CardHealth.OK:
             break

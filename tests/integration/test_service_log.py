@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+import gpumod.runners.log
 from gpumod.runners.log import follow, last_attempt, mark, rotate, tail
 
 
@@ -18,7 +19,7 @@ def append(log, text: str):
 
 async def take(lines, count: int) -> list[tuple[int, str]]:
     """The next lines of a follower."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await anext(lines) for _ in range(count)]
 
 
@@ -115,11 +116,32 @@ def test_a_copy_that_cannot_be_written_leaves_the_log_as_it_is(log):
 # --- following -----------------------------------------------------------------------------------
 
 
-async def test_following_starts_at_the_end(log):
+@pytest.fixture
+def looked(monkeypatch):
+    """Waits until the follower has looked into the log so often, from now on."""
+    looks: list[None] = []
+    read_on = gpumod.runners.log._read_on
+
+    def counted(*arguments):
+        found = read_on(*arguments)
+        looks.append(None)
+        return found
+
+    async def wait(times=1):
+        since = len(looks)
+        async with asyncio.timeout(60):
+            while len(looks) < since + times:  # noqa: ASYNC110 - it looks from a thread
+                await asyncio.sleep(0.005)
+
+    monkeypatch.setattr(gpumod.runners.log, "_read_on", counted)
+    return wait
+
+
+async def test_following_starts_at_the_end(log, looked):
     append(log, "old\n")
     lines = follow(str(log))
     first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0.05)
+    await looked()
     append(log, "new\n")
     assert await first == (8, "new")
     await lines.aclose()
@@ -135,21 +157,21 @@ async def test_following_resumes_behind_an_offset(log):
     await lines.aclose()
 
 
-async def test_a_line_is_told_when_it_is_complete(log):
+async def test_a_line_is_told_when_it_is_complete(log, looked):
     append(log, "hal")
     lines = follow(str(log), 0)
     first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0.05)
+    await looked()
     assert not first.done()
     append(log, "f\n")
     assert await first == (5, "half")
     await lines.aclose()
 
 
-async def test_a_log_that_does_not_exist_yet_is_waited_for(log):
+async def test_a_log_that_does_not_exist_yet_is_waited_for(log, looked):
     lines = follow(str(log))
     first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0.05)
+    await looked()
     append(log, "hello\n")
     assert await first == (6, "hello")
     await lines.aclose()
@@ -176,13 +198,13 @@ async def test_a_follower_that_comes_back_after_a_rotation_reads_the_rest_of_the
     await lines.aclose()
 
 
-async def test_between_the_copy_and_the_truncation_nothing_is_told_twice(log):
+async def test_between_the_copy_and_the_truncation_nothing_is_told_twice(log, looked):
     append(log, "one\n")
     lines = follow(str(log), 0)
     assert await take(lines, 1) == [(4, "one")]
     log.with_suffix(".log.1").write_text("one\n")
     first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0.25)
+    await looked(2)
     assert not first.done()
     log.write_text("")
     append(log, "two\n")
@@ -190,11 +212,11 @@ async def test_between_the_copy_and_the_truncation_nothing_is_told_twice(log):
     await lines.aclose()
 
 
-async def test_a_log_emptied_by_hand_is_followed_from_its_beginning(log):
+async def test_a_log_emptied_by_hand_is_followed_from_its_beginning(log, looked):
     append(log, "one\ntwo\n")
     lines = follow(str(log))
     first = asyncio.ensure_future(anext(lines))
-    await asyncio.sleep(0.05)
+    await looked()
     log.write_text("")
     append(log, "new\n")
     assert await first == (4, "new")
@@ -223,9 +245,10 @@ async def test_a_follower_sees_every_line_once_across_rotations(log):
     for number in range(10_000):
         append(log, f"{number}\n")
         if number % 2000 == 1999:
-            await asyncio.sleep(0.25)
+            while len(seen) < number - 1000:  # noqa: ASYNC110 - at most one rotation behind
+                await asyncio.sleep(0.01)
             rotate(str(log), max_bytes=0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await reading
     assert seen == list(range(10_000))
     await lines.aclose()

@@ -39,7 +39,7 @@ def test_second_daemon_is_refused_and_told_who_holds_the_directory(tmp_path, hol
 
 def test_kill_9_releases_the_directory(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(60)
     with StateLock(tmp_path) as lock:
         assert lock.path.read_text() == f"{os.getpid()}\n"
 
@@ -66,7 +66,7 @@ def test_child_process_does_not_hold_the_lock(tmp_path):
         lock.release()
         with StateLock(tmp_path):
             pass
-        child.communicate(timeout=10)
+        child.communicate(timeout=60)
 
 
 def test_lock_file_without_a_pid_is_still_a_lock(tmp_path, holder):

@@ -16,7 +16,7 @@ from gpumod.runners.procfs import read_stat
 from gpumod.testing.runner import FakeProcesses, FakeRunner, Script
 
 ACTOR = str(Path(__file__).with_name("actor.py"))
-PATIENCE = 20.0
+PATIENCE = 60.0
 FAMILY = 5
 """Processes of a `family`: the leader, a child, one in its own session, an orphan, one in disguise."""
 MISSING = "/nonexistent/engine"

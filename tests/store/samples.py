@@ -130,7 +130,7 @@ def opened(path, **options):
 
 def sql(path, statement, *parameters):
     """Run one statement as another program would."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
         return connection.execute(statement, parameters).fetchall()
 
 

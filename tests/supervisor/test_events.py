@@ -28,7 +28,7 @@ async def test_who_resumes_from_far_behind_misses_nothing():
     reading = asyncio.create_task(collect(bus, 0, 5001))
     await asyncio.sleep(0)
     bus.publish(EventKind.DAEMON, "x", "5000")
-    found = await asyncio.wait_for(reading, 10)
+    found = await asyncio.wait_for(reading, 60)
     assert [event.message for event in found] == [str(number) for number in range(5001)]
     await bus.close()
 
@@ -46,6 +46,6 @@ async def test_who_listens_hears_also_what_the_disk_could_not_keep():
     await bus.flush()
     store.heal()
     bus.publish(EventKind.DAEMON, "x", "kept again")
-    found = await asyncio.wait_for(reading, 10)
+    found = await asyncio.wait_for(reading, 60)
     assert [event.message for event in found] == ["kept", "the disk is full", "kept again"]
     await bus.close()

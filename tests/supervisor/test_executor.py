@@ -79,7 +79,7 @@ def executor_of(world, journal, plan):
 
 async def run(world, journal, plan):
     executor, book = executor_of(world, journal, plan)
-    return await asyncio.wait_for(executor.run(Phase.DO, plan), 5), book
+    return await asyncio.wait_for(executor.run(Phase.DO, plan), 60), book
 
 
 async def turns(count=20):
