@@ -10,8 +10,6 @@ from gpumod.core.switch import SwitchRequest
 from gpumod.gateway.web import WebDeps, models_router
 from gpumod.testing.switching import FakeBox
 
-ALLOWED: dict[str, set[str]] = {}
-
 
 @pytest.fixture
 def box():
@@ -31,7 +29,7 @@ def client(box):
     deps = WebDeps(
         box,
         lambda spec: spec.context or contexts.get(spec.id),
-        lambda name: {"fast"} if name == "guest" else (),
+        lambda name: {"default"} if name == "guest" else (),
         created=1_700_000_000,
     )
     app.include_router(models_router(deps))
@@ -69,7 +67,7 @@ async def test_what_runs_is_loaded_and_comes_first(client, box):
 
 def test_a_key_sees_what_it_may_use(client):
     data = client.get("/v1/models", headers={"x-caller": "guest"}).json()["data"]
-    assert [one["id"] for one in data] == ["fast"]
+    assert [one["id"] for one in data] == ["default"]
 
 
 def test_one_model_by_its_name(client):
