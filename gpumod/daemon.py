@@ -141,7 +141,7 @@ class Daemon:
         from gpumod.wiring import build_jobs
 
         self._supervisor = Supervisor(parts)
-        self._jobs = build_jobs(parts, job_store, self._supervisor, settings.config_dir / "quality")
+        self._jobs = build_jobs(parts, job_store, self._supervisor, settings.config_dir)
         self._ended = asyncio.Event()
         self._interrupts = 0
         self._tasks: set[asyncio.Task[None]] = set()

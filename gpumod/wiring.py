@@ -112,12 +112,12 @@ class JobRoom(NamedTuple):
     schedules: Schedules
 
 
-def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor, own_packs: Path) -> JobRoom:
+def build_jobs(parts: Parts, job_store: JobStore, supervisor: Supervisor, config_dir: Path) -> JobRoom:
     """The jobs of a box. They reach it through the supervisor's ports alone.
 
-    The folder of the user's own packs of scenarios need not be there.
+    Suites find packs and recipes of the user's own in folders of the one of config.yaml.
     """
-    suites = suites_with(own_packs)
+    suites = suites_with(config_dir, parts.engine_user)
     worker = JobWorker(
         WorkerParts(
             store=job_store,

@@ -1,0 +1,231 @@
+"""Runs a harness: with every bound, and so that nothing of it is left when it ends or is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import secrets
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gpumod.core.errors import GpumodError
+
+_CHUNK: Final = 64 * 1024
+_MOST_OUTPUT: Final = 16 * 1024 * 1024
+_TAIL: Final = 8 * 1024
+_MARK: Final = "GPUMOD_RUN"
+_GRACE: Final = 5.0
+"""Seconds between the polite signal and the one that cannot be ignored."""
+_GONE_WITHIN: Final = 10.0
+_ROUNDS: Final = 100
+_PAUSE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that ended.
+
+    Args:
+        status: the exit code, negative for a signal; None where it was ended for its time.
+        output: the standard output, at most 16 MiB of it.
+        cut: there was more of it.
+        errors: the end of the standard error.
+    """
+
+    status: int | None
+    output: bytes
+    cut: bool
+    errors: str
+
+
+async def run(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    user: str | None = None,
+) -> Run:
+    """Run a program until it ends; when this returns, raises or is cancelled, nothing of it is left.
+
+    Every process that descends from it has a variable of its own in its environment, by which also those are
+    found that left the process group.
+
+    Raises:
+        OSError: it cannot be executed.
+        GpumodError: it could not be killed.
+    """
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(_run(argv, environment, folder, seconds, user, stop))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        # Cancelled: it is told to stop, and is waited for, however often that is cancelled again.
+        stop.set()
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # seen
+
+
+def identity(user: str | None) -> dict[str, Any]:
+    """What makes a child run as another user; nothing where that is who we are already.
+
+    Raises:
+        KeyError: there is no such user.
+    """
+    entry = pwd.getpwnam(user) if user is not None else None
+    if entry is None or entry.pw_uid == os.geteuid():
+        return {}
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+
+
+async def _run(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    user: str | None,
+    stop: asyncio.Event,
+) -> Run:
+    """As `run`; it is not cancelled but stopped."""
+    mark = secrets.token_hex(16)
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environment, _MARK: mark},
+        cwd=folder,
+        start_new_session=True,
+        limit=_CHUNK,
+        **identity(user),
+    )
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    assert process.stderr is not None  # noqa: S101 - as above
+    output, errors = _Kept(_MOST_OUTPUT), _Kept(_TAIL, end=True)
+    readers = [
+        asyncio.create_task(output.read(process.stdout)),
+        asyncio.create_task(errors.read(process.stderr)),
+    ]
+    ending = asyncio.create_task(_exit_of(process.pid))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({ending, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        in_time = ending.done()
+        if not in_time:
+            await _ask_to_end(process, ending)
+    finally:
+        stopped.cancel()
+        await _end(process, mark, ending, readers)
+    return Run(
+        process.returncode if in_time else None,
+        bytes(output.content),
+        output.cut,
+        errors.content.decode(errors="replace"),
+    )
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The beginning or the end of a stream; the rest is read and forgotten."""
+
+    most: int
+    end: bool = False
+    cut: bool = False
+    content: bytearray = field(default_factory=bytearray)
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        while piece := await stream.read(_CHUNK):
+            self.cut = self.cut or len(self.content) + len(piece) > self.most
+            if self.end:
+                self.content += piece
+                del self.content[: -self.most]
+            else:
+                self.content += piece[: self.most - len(self.content)]
+
+
+async def _exit_of(pid: int) -> None:
+    """Wait until a child has ended. asyncio's own `wait` also waits for the end of its pipes."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return  # it was waited for already
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _ask_to_end(process: asyncio.subprocess.Process, ending: asyncio.Task[None]) -> None:
+    """An engine that is told to end gives memory of the card back; a killed one leaves it to the driver."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    await asyncio.wait({ending}, timeout=_GRACE)
+
+
+async def _end(
+    process: asyncio.subprocess.Process,
+    mark: str,
+    ending: asyncio.Task[None],
+    readers: list[asyncio.Task[None]],
+) -> None:
+    """Kill whatever is left, and wait until it is gone.
+
+    Raises:
+        GpumodError: it is not.
+    """
+    try:
+        async with asyncio.timeout(_GONE_WITHIN):
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(_kill_marked, mark)
+            await asyncio.gather(ending, process.wait(), *readers)
+    except TimeoutError:
+        raise GpumodError(
+            f"what process {process.pid} of the harness started was not gone {_GONE_WITHIN:g} s after SIGKILL"
+        ) from None
+    finally:
+        for task in (ending, *readers):
+            task.cancel()
+        await asyncio.gather(ending, *readers, return_exceptions=True)
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill every process with the mark in its environment, until no round finds one."""
+    wanted = f"{_MARK}={mark}".encode()
+    for _ in range(_ROUNDS):
+        pids = [one.name for one in Path("/proc").iterdir() if one.name.isdigit()]
+        if not sum(_kill_if_marked(pid, wanted) for pid in pids):
+            return
+        time.sleep(_PAUSE)  # what was killed is still listed
+
+
+def _kill_if_marked(pid: str, wanted: bytes) -> bool:
+    """Whether that process had the mark. The descriptor stays that process, whoever gets its number later."""
+    try:
+        descriptor = os.pidfd_open(int(pid))
+    except OSError:
+        return False
+    try:
+        # A zombie has no environment any more.
+        if wanted not in Path("/proc", pid, "environ").read_bytes().split(b"\0"):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
