@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gpumod.bench.report.quantities import quantity
-
 _TICKS = 5
 _MARGIN = 0.06
 
@@ -58,20 +56,11 @@ def axis_of(
     return Axis(max(low - room, min(least, low)), min(high + room, max(most, high)), start, end)
 
 
-def tick_text(number: float, unit: str, axis: Axis) -> str:
-    """What stands beside a tick: the same digits for all, without needless ones."""
-    largest = max(abs(axis.low), abs(axis.high))
-    if unit == "share":
-        return f"{_plain(number * 100)} %"
-    if unit.startswith("bytes"):
-        return quantity(number, unit)
-    if unit == "s" and largest < 1:
-        return f"{_plain(number * 1000)} ms"
-    return f"{_plain(number)} {unit}".strip()
-
-
-def _plain(number: float) -> str:
-    return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.0f}"
+def tick_text(number: float, unit: str) -> str:
+    """What stands beside a tick: all of its digits, and none of those that binary fractions add."""
+    rounded = round(number, 12)
+    text = f"{rounded:.0f}" if rounded.is_integer() and abs(rounded) < 1e15 else f"{rounded:.6g}"
+    return f"{text} {unit}".strip()
 
 
 def _round_step(rough: float) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeGuard
 
-from gpumod.bench.report.plots import Dots, Point, Series, dot_plot, line_plot
+from gpumod.bench.report.plots import MOST_SERIES, Dots, Point, Series, dot_plot, line_plot
 from gpumod.bench.report.shapes import shape_of
 from gpumod.bench.report.tables import as_number, by_size, full_id, leading, name
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _MOST: Final = 40
 """Plots for one target."""
+_KINDS: Final = ("pack", "level", "check")
+"""Members of a sample's details that say what its case belongs to."""
+_TIMES: Final = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _FAR: Final = 8.0
 """Settings whose largest is so many times the smallest are drawn on a logarithmic axis."""
 
@@ -84,35 +87,70 @@ def _by_setting(metrics: Sequence[ReportMetric]) -> Iterator[Figure]:
 
 def _over_time(metrics: Sequence[ReportMetric], samples: Sequence[ReportSample]) -> Iterator[Figure]:
     """In the order in which samples were taken: what drifts is seen here."""
-    began = min((one.at for one in samples), default=0.0)
-    series = []
-    for metric in metrics:
-        points = _points(metric, samples, began)
-        if len(points) > 1:
-            series.append(Series(metric.setting or name(metric), points))
-    if series:
-        caption = f"{_title(metrics[0])} over time"
-        yield caption, line_plot(caption, series, metrics[0].unit, "s")
+    series = [Series(one.setting or name(one), _points(one, samples)) for one in metrics]
+    yield from _timed(f"{_title(metrics[0])} over time", series, metrics[0].unit)
 
 
-def _points(metric: ReportMetric, samples: Sequence[ReportSample], began: float) -> list[Point]:
-    found = []
-    for sample in samples:
-        value = sample.numbers.get(full_id(metric))
-        if value is not None and math.isfinite(value):
-            found.append(Point(sample.at - began, value))
-    return found
+def _points(metric: ReportMetric, samples: Sequence[ReportSample]) -> list[Point]:
+    values = ((one.at, one.numbers.get(full_id(metric))) for one in samples)
+    return [Point(at, value) for at, value in values if value is not None]
+
+
+def _timed(caption: str, series: Sequence[Series], unit: str) -> Iterator[Figure]:
+    """Series over unix time, drawn from the first point on; none where no series has two points."""
+    series = [one for one in series if len(one.points) > 1]
+    if not series:
+        return
+    times = [point.x for one in series for point in one.points]
+    began, span = min(times), max(times) - min(times)
+    step, word = next((step, word) for step, word in _TIMES if span >= 2 * step or step == 1)
+    moved = [
+        Series(one.label, [replace(point, x=(point.x - began) / step) for point in one.points])
+        for one in series
+    ]
+    yield caption, line_plot(caption, moved, unit, word)
 
 
 def _of_cases(samples: Sequence[ReportSample]) -> Iterator[Figure]:
-    """What every suite has: scores, and how long cases took."""
-    began = min((one.at for one in samples), default=0.0)
-    scores = [Point(one.at - began, one.score) for one in samples if one.score is not None]
-    if len(scores) > 1:
-        yield "Scores over time", line_plot("Scores over time", [Series("", scores)], "", "s")
-    if len(samples) > 1:
-        took = [Point(one.at - began, one.seconds) for one in samples]
-        yield "Seconds per case over time", line_plot("Seconds per case", [Series("", took)], "s", "s")
+    """What every suite has: scores, how long cases took, and the memory that was held, where it was read."""
+    yield from _timed("Scores over time", _scores(samples), "")
+    took = [Point(one.at, one.seconds) for one in samples]
+    yield from _timed("Time that a case took, over time", [Series("", took)], "s")
+    held: dict[str, list[Point]] = {}
+    for sample in samples:
+        for at, card, size in _memory(sample):
+            held.setdefault(card, []).append(Point(at, size))
+    yield from _timed(
+        "Memory held over time", [Series(card, points) for card, points in held.items()], "bytes"
+    )
+
+
+def _scores(samples: Sequence[ReportSample]) -> list[Series]:
+    """Scores by what their cases belong to, where that makes a few kinds; else all together."""
+    kinds: dict[str, list[Point]] = {}
+    for one in samples:
+        if one.score is not None:
+            kind = next((one.details[key] for key in _KINDS if isinstance(one.details.get(key), str)), "")
+            kinds.setdefault(str(kind), []).append(Point(one.at, one.score))
+    if len(kinds) > MOST_SERIES:
+        return [Series("", [point for points in kinds.values() for point in points])]
+    return [Series(kind, points) for kind, points in kinds.items()]
+
+
+def _memory(sample: ReportSample) -> Iterator[tuple[float, str, float]]:
+    """When, on which card and how many bytes: readings with their times, or a case's peak at its end."""
+    looks, peak = sample.details.get("looks"), sample.details.get("memory_peak")
+    for look in looks if isinstance(looks, list) else ():
+        at, held = (look.get("at"), look.get("memory")) if isinstance(look, dict) else (None, None)
+        if isinstance(at, int | float) and isinstance(held, dict):
+            yield from ((float(at), card, float(size)) for card, size in held.items() if _is_size(size))
+    if isinstance(peak, dict):
+        at_end = sample.at + sample.seconds
+        yield from ((at_end, card, float(size)) for card, size in peak.items() if _is_size(size))
+
+
+def _is_size(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _numbers(by_case: Mapping[str, float | None]) -> list[float]:

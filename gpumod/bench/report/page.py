@@ -14,7 +14,7 @@ from gpumod.bench.report.document import FORMAT
 from gpumod.bench.report.figures import figures
 from gpumod.bench.report.quantities import NOT_MEASURED, duration, instant
 from gpumod.bench.report.tables import Table, every, headline
-from gpumod.bench.report.texts import plain
+from gpumod.bench.report.texts import compact, plain
 
 if TYPE_CHECKING:
     from gpumod.bench.report.document import Report, ReportSample, ReportTarget
@@ -118,7 +118,7 @@ def _samples(samples: Sequence[ReportSample], budget: int) -> Iterator[str]:
     shown = samples[:_MOST_SAMPLES]
     more = "" if len(shown) == len(samples) else f", of which {len(shown)} are here"
     yield f"<details><summary>{len(samples)} samples{more}</summary>"
-    head = ("case", "outcome", "score", "began", "took", "details")
+    head = ("case", "outcome", "score", "began", "took", "why", "details")
     cells = "".join(f'<th scope="col">{one}</th>' for one in head)
     yield f'<div class="wide"><table><caption>Samples</caption><thead><tr>{cells}</tr></thead><tbody>'
     for sample in shown:
@@ -130,7 +130,7 @@ def _samples(samples: Sequence[ReportSample], budget: int) -> Iterator[str]:
 
 def _sample(sample: ReportSample, longest: int) -> str:
     score = "" if sample.score is None else f"{sample.score:g}"
-    cells = (_text(sample.outcome), score, instant(sample.at), duration(sample.seconds))
+    cells = (_text(sample.outcome), score, instant(sample.at), duration(sample.seconds), _text(_why(sample)))
     told = json.dumps({**sample.numbers, **sample.details}, indent=1, ensure_ascii=False)
     if longest < 200:
         details = '<span class="faint">in the JSON</span>'
@@ -141,6 +141,12 @@ def _sample(sample: ReportSample, longest: int) -> str:
         f'<tr><th scope="row">{_text(sample.case)}</th>'
         f"{''.join(f'<td>{one}</td>' for one in cells)}<td>{details}</td></tr>"
     )
+
+
+def _why(sample: ReportSample) -> str:
+    """What the suite says about how it ended, in whatever member it says it."""
+    told = (sample.details.get(key) for key in ("why", "error", "note", "complaints"))
+    return next((compact(one) for one in told if one), "")
 
 
 def _lines(text: str) -> str:

@@ -9,16 +9,19 @@ from html import escape
 from typing import Final
 
 from gpumod.bench.report.axes import Axis, axis_of, tick_text
+from gpumod.bench.report.quantities import shown_in
 from gpumod.bench.report.texts import plain
 
 WIDTH: Final = 720
-_LEFT, _RIGHT, _TOP, _BOTTOM = 176, 24, 12, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 176, 48, 12, 28
 _ROW: Final = 30
 _HEIGHT: Final = 240
 _LABEL: Final = 26
 _MOST_DOTS: Final = 300
+_MOST_JOINED: Final = 40
+"""More points than these are not joined by a line, which would hide them."""
 _MOST_ROWS: Final = 40
-_MOST_SERIES: Final = 6
+MOST_SERIES: Final = 6
 """As many as there are colours and marks."""
 
 
@@ -53,7 +56,7 @@ class Series:
 
 def dot_plot(title: str, rows: Sequence[Dots], unit: str, scale: tuple[float, float] | None = None) -> str:
     """Every sample as a dot, with the estimate and its interval, a row for each setting."""
-    rows = rows[:_MOST_ROWS]
+    rows, unit, scale = _rows_shown(rows[:_MOST_ROWS], unit, scale)
     numbers = [one for row in rows for one in (*row.values, row.value, row.low, row.high) if one is not None]
     axis = axis_of(filter(math.isfinite, numbers), _LEFT, WIDTH - _RIGHT, scale)
     bottom = _TOP + _ROW * len(rows)
@@ -68,7 +71,7 @@ def line_plot(
     title: str, series: Sequence[Series], unit: str, x_unit: str, *, logarithmic: bool = False
 ) -> str:
     """Points of some series over one axis, joined in the order of that axis."""
-    series = series[:_MOST_SERIES]
+    series, unit = _series_shown(series[:MOST_SERIES], unit)
     points = [point for one in series for point in one.points]
     across = axis_of((point.x for point in points), _LEFT, WIDTH - _RIGHT)
     if logarithmic:
@@ -80,6 +83,42 @@ def line_plot(
     parts += [_line(one, across, up, number) for number, one in enumerate(series)]
     legend = _legend(series) if len(series) > 1 else ""
     return _svg(title, _TOP + _HEIGHT + _BOTTOM + (18 if legend else 0), [*parts, legend])
+
+
+def _rows_shown(
+    rows: Sequence[Dots], unit: str, scale: tuple[float, float] | None
+) -> tuple[list[Dots], str, tuple[float, float] | None]:
+    """The rows in the unit that people read: GiB, %, ms."""
+    factor, shown = shown_in(unit, _largest(one for row in rows for one in (*row.values, row.value)))
+    made = [
+        Dots(row.label, [one * factor for one in row.values], *(_by(one, factor) for one in _ends(row)))
+        for row in rows
+    ]
+    return made, shown, None if scale is None else (scale[0] * factor, scale[1] * factor)
+
+
+def _ends(row: Dots) -> tuple[float | None, float | None, float | None]:
+    return row.value, row.low, row.high
+
+
+def _series_shown(series: Sequence[Series], unit: str) -> tuple[list[Series], str]:
+    factor, shown = shown_in(unit, _largest(point.y for one in series for point in one.points))
+    made = [
+        Series(
+            one.label,
+            [Point(at.x, at.y * factor, _by(at.low, factor), _by(at.high, factor)) for at in one.points],
+        )
+        for one in series
+    ]
+    return made, shown
+
+
+def _largest(numbers: Iterable[float | None]) -> float:
+    return max((abs(one) for one in numbers if one is not None and math.isfinite(one)), default=0.0)
+
+
+def _by(number: float | None, factor: float) -> float | None:
+    return None if number is None else number * factor
 
 
 def _dots(row: Dots, axis: Axis, y: float) -> str:
@@ -110,7 +149,7 @@ def _line(series: Series, across: Axis, up: Axis, number: int) -> str:
     step = math.ceil(len(points) / _MOST_DOTS) or 1
     points = points[::step]
     way = " ".join(f"{across.at(point.x)},{up.at(point.y)}" for point in points)
-    parts = [f'<polyline class="way s{number}" points="{way}"/>']
+    parts = [f'<polyline class="way s{number}" points="{way}"/>'] if len(points) <= _MOST_JOINED else []
     for point in points:
         x, y = across.at(point.x), up.at(point.y)
         if point.low is not None and point.high is not None:
@@ -140,14 +179,14 @@ def _legend(series: Sequence[Series]) -> str:
 
 
 def _ticks_below(axis: Axis, unit: str, bottom: float) -> str:
-    return "".join(_tick_below(axis.at(one), tick_text(one, unit, axis), bottom) for one in axis.ticks())
+    return "".join(_tick_below(axis.at(one), tick_text(one, unit), bottom) for one in axis.ticks())
 
 
 def _ticks_across(axis: Axis, unit: str, points: Iterable[Point]) -> str:
     """Under the points themselves, where there are any; else under round numbers."""
     numbers = sorted({point.x for point in points}) or axis.ticks()
     bottom = _TOP + _HEIGHT
-    return "".join(_tick_below(axis.at(one), tick_text(one, unit, axis), bottom) for one in numbers)
+    return "".join(_tick_below(axis.at(one), tick_text(one, unit), bottom) for one in numbers)
 
 
 def _tick_below(x: float, text: str, bottom: float) -> str:
@@ -160,7 +199,7 @@ def _ticks_left(axis: Axis, unit: str) -> str:
     for one in axis.ticks():
         y = axis.at(one)
         found.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        found.append(_text(_LEFT - 8, y + 4, tick_text(one, unit, axis), "end"))
+        found.append(_text(_LEFT - 8, y + 4, tick_text(one, unit), "end"))
     return "".join(found)
 
 

@@ -29,6 +29,7 @@ _NOT_SAMPLER: Final = frozenset(
     {"model", "stream", "stream_options", "messages", "tools", "timings_per_token"}
 )
 _MOST_SENT: Final = 8
+_MOST_TYPES: Final = 4
 
 
 def facts(result: Result) -> list[Fact]:
@@ -50,6 +51,7 @@ def facts(result: Result) -> list[Fact]:
     found.append(("driver", _word(whole.get("driver"))))
     found += _host(whole)
     found += _memory(whole.get("memory"))
+    found += _others(whole.get("requests"))
     if displays := whole.get("displays"):
         found.append(("displays", compact(displays)))
     return found
@@ -90,16 +92,28 @@ def left_out(samples: Sequence[Sample]) -> list[str]:
 
 def quant(service: Mapping[str, object]) -> str:
     """The type of the weights: as captured, else from the name of the first model file that has one in it."""
-    files = _mappings(service.get("files"))
+    # The projector of a vision model has a type of its own.
+    files = [one for one in _mappings(service.get("files")) if "mmproj" not in _file_name(one).lower()]
     for file in files:
         if file.get("quant"):
-            return compact(file["quant"])
+            return f"{compact(file['quant'])}{_weights(file.get('weights'))}"
     for file in files:
-        # The projector of a vision model and a draft have types of their own.
-        name = PurePath(str(file.get("path", ""))).name
-        if "mmproj" not in name.lower() and (match := _QUANT.search(name)):
+        if match := _QUANT.search(_file_name(file)):
             return f"{match[0]} (by the file's name)"
     return "not known"
+
+
+def _weights(sizes: object) -> str:
+    """Bytes by type of the weights, the largest ones."""
+    if not isinstance(sizes, Mapping) or not sizes:
+        return ""
+    shown = [
+        f"{compact(kind)} {quantity(size, 'bytes')}"
+        for kind, size in list(sizes.items())[:_MOST_TYPES]
+        if isinstance(size, int)
+    ]
+    more = ", and others" if len(sizes) > _MOST_TYPES else ""
+    return f" ({', '.join(shown)}{more})"
 
 
 def _service(service: Mapping[str, object], prefix: str) -> Iterator[Fact]:
@@ -130,8 +144,11 @@ def _service(service: Mapping[str, object], prefix: str) -> Iterator[Fact]:
 
 def _file(file: Mapping[str, object]) -> str:
     bytes_ = file.get("size")
-    name = PurePath(str(file.get("path", ""))).name
-    return f"{name}, {size(bytes_)}" if isinstance(bytes_, int) else name
+    return f"{_file_name(file)}, {size(bytes_)}" if isinstance(bytes_, int) else _file_name(file)
+
+
+def _file_name(file: Mapping[str, object]) -> str:
+    return PurePath(str(file.get("path", ""))).name
 
 
 def _card(card: Mapping[str, object]) -> str:
@@ -160,7 +177,12 @@ def _host(whole: Mapping[str, object]) -> Iterator[Fact]:
         words.append(quantity(memory, "bytes"))
     yield "host", ", ".join(words)
     after = end.get("load") if isinstance(end, Mapping) else None
-    yield "host load", f"{_load(host.get('load'))} at the start, {_load(after)} at the end (1, 5, 15 minutes)"
+    most = end.get("load_max") if isinstance(end, Mapping) else None
+    peak = f", at most {most:.2f} over a minute" if isinstance(most, int | float) else ""
+    yield (
+        "host load",
+        f"{_load(host.get('load'))} at the start, {_load(after)} at the end (1, 5, 15 minutes){peak}",
+    )
 
 
 def _memory(held: object) -> Iterator[Fact]:
@@ -171,6 +193,15 @@ def _memory(held: object) -> Iterator[Fact]:
             ends = (sizes.get(key) for key in ("first", "peak"))
             first, peak = (quantity(one, "bytes") if isinstance(one, int) else NOT_MEASURED for one in ends)
             yield "memory held", f"{first} at the first look, {peak} at the peak, on {compact(card)}"
+
+
+def _others(requests: object) -> Iterator[Fact]:
+    """What the engine did for other clients meanwhile, by its own counters."""
+    if not isinstance(requests, Mapping):
+        return
+    served, unknown = requests.get("others"), requests.get("cases_not_counted")
+    text = compact(served) if isinstance(served, Mapping) else "not known"
+    yield "served to others", f"{text} (not counted in {unknown} cases)" if unknown else text
 
 
 def _load(values: object) -> str:

@@ -16,7 +16,9 @@ def quantity(value: float | None, unit: str) -> str:
     """A number with its unit; `not measured` where there is none."""
     if value is None or not math.isfinite(value):
         return NOT_MEASURED
-    factor, shown = _shown_in(unit, value)
+    if unit == "p":
+        return "p < 0.001" if 0 <= value < 0.001 else f"p = {value:.2g}"
+    factor, shown = shown_in(unit, value)
     number = value * factor
     return _join(_digits(number, 0 if number.is_integer() else _decimals(number)), shown)
 
@@ -26,7 +28,7 @@ def interval(low: float | None, high: float | None, unit: str, value: float | No
     if low is None and high is None:
         return ""
     ends = [one for one in (low, high) if one is not None]
-    factor, shown = _shown_in(unit, value if value is not None else max(ends, key=abs))
+    factor, shown = shown_in(unit, value if value is not None else max(ends, key=abs))
     decimals = max(_decimals(one * factor) for one in ends)
     if low is not None and high is not None and high > low:
         # Two digits of the width: close ends are not to look like one number.
@@ -65,8 +67,8 @@ def size(value: float) -> str:
     return exact if abs(value) < KIB else f"{quantity(value, 'bytes')} ({exact})"
 
 
-def _shown_in(unit: str, value: float) -> tuple[float, str]:
-    """What to multiply with, and the unit of the product."""
+def shown_in(unit: str, value: float) -> tuple[float, str]:
+    """What to multiply numbers of the size of `value` with, and the unit of the product."""
     if unit == "share":
         return 100.0, "%"
     name, slash, per = unit.partition("/")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 Scale = tuple[float, float]
 _POINTS: Final[Scale] = (0.0, 100.0)
+_DIFFERENCES: Final = frozenset({"drift", "growth", "difference", "delta", "slope"})
+"""Words of formula ids: such numbers are on no scale, whatever their unit."""
 
 
 def _no_limits() -> Mapping[str, float]:
@@ -45,13 +46,13 @@ class Shape:
     full: Callable[[], Mapping[str, float]] = field(default=_no_limits)
 
     def scale(self, formula: str, unit: str) -> Scale | None:
-        """The ends that a number cannot be beyond; None where that is not known."""
+        """The ends that a number cannot be beyond; None where that is not known, as of differences."""
+        if _DIFFERENCES & set(formula.split(".")):
+            return None
         if unit == "share":
             return (0.0, 1.0)
         if unit == "points":
             return (0.0, self.full().get(formula, _POINTS[1]))
-        if unit == "tokens/s":
-            return (0.0, math.inf)
         return None
 
     def leads(self, formula: str) -> int | None:
@@ -97,6 +98,36 @@ _SHAPES: Final[Mapping[str, Shape]] = {
     "coding": Shape(first=("coding.points.*", "coding.perfect.*", "coding.*"), full=_levels),
     "smoke": Shape(first=("smoke.passed.*",)),
     "quality": Shape(first=("quality.points.*", "quality.unscored.*")),
+    "stress": Shape(first=("stress.passed.*", "stress.needle.*")),
+    "soak": Shape(
+        first=(
+            "soak.clean.*",
+            "soak.empty.*",
+            "soak.failed.*",
+            "soak.memory.hour.*",
+            "soak.memory.growth.*",
+            "soak.ttft.v1",
+            "soak.ttft.drift.*",
+            "soak.decode.v1",
+            "soak.decode.drift.*",
+        )
+    ),
+    "switch": Shape(
+        first=("switch.unavailable.*",),
+        grids=(
+            Grid(
+                "Switches",
+                "way",
+                {
+                    "whole": "switch.total.v1",
+                    "stop": "switch.stop.v1",
+                    "memory proven free": "switch.release.v1",
+                    "start": "switch.start.v1",
+                    "until ready": "switch.ready.v1",
+                },
+            ),
+        ),
+    ),
 }
 _ANY: Final = Shape()
 

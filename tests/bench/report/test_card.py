@@ -60,6 +60,29 @@ def test_it_has_what_ran_and_no_secret() -> None:
     assert "gpumodctl job submit --param repeats=3 --label=nightly speed chat" in text
 
 
+def test_it_tells_what_the_model_file_itself_says() -> None:
+    from gpumod.bench.report.provenance import facts
+
+    weights = {"Q4_K": 9 * 1024**3, "Q6_K": 2 * 1024**3, "F32": 1024**2}
+    files = [
+        {"path": "/m/mmproj-F16.gguf", "size": 9, "quant": "F16"},
+        {"path": "/m/Q8_0.gguf", "size": 11 * 1024**3, "quant": "Q4_K_M", "weights": weights},
+    ]
+    counted = {"others": {"prompt_tokens": 0, "generated_tokens": 7}, "cases_not_counted": 2}
+    provenance = {
+        "services": [{"files": files}],
+        "host": {"load": [1, 2, 3]},
+        "host_load_at_end": {"load": None, "load_max": 4.5},
+        "requests": counted,
+    }
+    told = dict(facts(result(provenance=provenance)))
+    assert told["quant"] == "Q4_K_M (Q4_K 9 GiB, Q6_K 2 GiB, F32 1 MiB)"
+    assert told["host load"].endswith(
+        "not measured at the end (1, 5, 15 minutes), at most 4.50 over a minute"
+    )
+    assert told["served to others"] == "prompt_tokens=0, generated_tokens=7 (not counted in 2 cases)"
+
+
 def test_what_speaks_against_it_stands_above_all_numbers() -> None:
     text = render(job(), [result(integrity=("python (pid 3) held 2 GiB",))], speed_samples(), "markdown")
     assert text.index("Do not trust the numbers of `chat`:** python (pid 3) held 2 GiB") < text.index(

@@ -74,10 +74,12 @@ def test_no_interval_is_beyond_its_scale() -> None:
         Metric("coding.queue.points.v1", 24.0, "points", 20.0, 28.0, 3, True),
         Metric("coding.points.v1", 99.0, "points", 90.0, 108.0, 3, True),
         Metric("x.slope.v1", -5.0, "bytes/h", -9.0, math.inf, 3, False),
+        Metric("x.decode.drift.v1", 0.1, "tokens/s", -0.2, 0.4, 3, False),
+        Metric("x.rate.drift.v1", 0.1, "share", -0.2, 0.4, 3, False),
     )
     value = json.loads(render(job(suite="coding"), [result(suite="coding", metrics=wide)], [], "json"))
     ends = [(one["low"], one["high"]) for one in value["targets"][0]["metrics"]]
-    assert ends == [(0.0, 1.0), (20.0, 25.0), (90.0, 100.0), (-9.0, None)]
+    assert ends == [(0.0, 1.0), (20.0, 25.0), (90.0, 100.0), (-9.0, None), (-0.2, 0.4), (-0.2, 0.4)]
 
 
 def test_secrets_are_left_out() -> None:

@@ -11,6 +11,7 @@ import pytest
 from gpumod.bench.report import render
 from gpumod.bench.report.page import POLICY
 from gpumod.bench.report.texts import plain
+from gpumod.core.job import Outcome, Sample
 from tests.bench.report.examples import HOSTILE, hostile, job, result, speed_samples
 
 VOID = {"meta"}
@@ -102,6 +103,21 @@ def test_it_shows_samples_settings_and_drift(usual: str) -> None:
     assert "ttft by setting" in captions
     assert "decode client over time" in captions
     assert "memory peak over time" in captions
+
+
+def test_memory_is_shown_over_time_where_it_was_read() -> None:
+    looks = [{"at": 1.7e9 + 60 * one, "requests": one, "memory": {"GPU-1": 2**30 + one}} for one in range(5)]
+    odd = ["x", {"at": "y"}, {"at": 1, "memory": {"GPU-1": "z"}}]
+    sample = Sample(
+        "chat", "s1", Outcome.EMPTY, 0.0, {}, {"looks": [*looks, *odd], "why": "<silence>"}, 1.7e9, 9.0
+    )
+    text = render(job(suite="soak"), [result(suite="soak")], [sample], "html")
+    page = Page(text)
+    assert "Memory held over time" in page.under("figcaption")
+    plot = text[text.index("Memory held over time</figcaption>") :]
+    assert plot[: plot.index("</svg>")].count("<circle") == 5
+    assert ">4 min</text>" in plot
+    assert "<silence>" in page.under("td")
 
 
 def test_what_speaks_against_it_comes_first() -> None:
