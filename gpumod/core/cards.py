@@ -107,6 +107,8 @@ class Card:
     utilization: int | None = None
     temperature: int | None = None
     power_watts: float | None = None
+    power_limit_watts: float | None = None
+    """What the driver lets it draw at most: clocks fall before it draws more."""
 
     @property
     def model(self) -> CardModel:

@@ -114,6 +114,7 @@ class Extras:
     utilization: int | None = None
     temperature: int | None = None
     power_watts: float | None = None
+    power_limit_watts: float | None = None
 
 
 class Driver:
@@ -181,11 +182,13 @@ class Driver:
         mig = _optional(pynvml.nvmlDeviceGetMigMode, card.handle)
         rates = _optional(pynvml.nvmlDeviceGetUtilizationRates, card.handle)
         power = _optional(pynvml.nvmlDeviceGetPowerUsage, card.handle)
+        limit = _optional(pynvml.nvmlDeviceGetEnforcedPowerLimit, card.handle)
         return Extras(
             mig=bool(mig and mig[0] == pynvml.NVML_DEVICE_MIG_ENABLE),
             utilization=None if rates is None else int(rates.gpu),
             temperature=_optional(pynvml.nvmlDeviceGetTemperature, card.handle, pynvml.NVML_TEMPERATURE_GPU),
             power_watts=None if power is None else power / 1000,
+            power_limit_watts=None if limit is None else limit / 1000,
         )
 
     def _list(self, name: str, card: KnownCard) -> list[Any] | None:

@@ -196,4 +196,5 @@ def compose(
         utilization=seen.extras.utilization,
         temperature=seen.extras.temperature,
         power_watts=seen.extras.power_watts,
+        power_limit_watts=seen.extras.power_limit_watts,
     )

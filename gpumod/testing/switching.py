@@ -472,4 +472,5 @@ class FakeBox:
             utilization=0,
             temperature=38,
             power_watts=21.5,
+            power_limit_watts=450.0,
         )

@@ -1,5 +1,7 @@
 """Jobs on a simulated box: what they leave behind, whatever comes between."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpumod.core.errors import GpumodError, StoreError
@@ -281,8 +283,10 @@ async def test_an_engine_that_dies_is_restarted_and_the_job_goes_on(make_bench, 
 
 async def test_an_engine_that_stays_down_fails_the_job_and_the_mode_is_back(make_bench):
     bench = await make_bench()
-    qwen = bench.box.catalog.preset("qwen")
-    object.__setattr__(qwen, "restart", RestartPolicy(when=RestartWhen.NEVER))
+    catalog = bench.box.catalog
+    never = RestartPolicy(when=RestartWhen.NEVER)
+    presets = tuple(replace(one, restart=never) if one.id == "qwen" else one for one in catalog.presets)
+    object.__setattr__(catalog, "presets", presets)
 
     async def die(run):
         bench.box.processes.end(_key(bench, "qwen"), code=1)

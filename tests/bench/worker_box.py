@@ -56,6 +56,7 @@ class Bench:
         self.suite = ScriptedSuite()
         self.pace = Pace(**pace)
         self.daemons = 0
+        self.pages = {}
         self.worker = None
         self.suites = {"scripted": lambda: self.suite}
         self.begin()
@@ -74,6 +75,7 @@ class Bench:
                 owner=f"daemon-{self.daemons}",
                 suites=self.suites,
                 pace=self.pace,
+                page=self.page,
             )
         )
         self.queue = JobQueue(
@@ -86,6 +88,11 @@ class Bench:
             self.worker.poke,
         )
         self.worker.start(box.supervisor.settled)
+
+    async def page(self, endpoint, path):
+        """What an engine's server has at a path: a text, or what makes one."""
+        found = self.pages.get(path, "")
+        return found() if callable(found) else found
 
     async def close(self):
         """End the worker and the box's supervisor."""

@@ -139,6 +139,7 @@ async def test_indexes_follow_the_pci_bus_whatever_the_library_s_order(nvml_here
 async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
     calls = (
         "PowerUsage",
+        "EnforcedPowerLimit",
         "UtilizationRates",
         "Temperature",
         "MigMode",
@@ -147,7 +148,7 @@ async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
     )
     for call in calls:
         nvml_here.answer(f"nvmlDeviceGet{call}", standin.NOT_SUPPORTED, 0)
-    nvml_here.set_card(1, utilization=42, temperature=61, power_mw=123_000)
+    nvml_here.set_card(1, utilization=42, temperature=61, power_mw=123_000, power_limit_mw=300_000)
     bare, full = (await hardware.read()).cards
     assert (bare.health, bare.utilization, bare.temperature, bare.power_watts) == (
         CardHealth.OK,
@@ -157,6 +158,7 @@ async def test_what_a_card_does_not_support_is_none(nvml_here, hardware):
     )
     assert (bare.compute_capability, bare.multiprocessors) == (None, None)
     assert (full.utilization, full.temperature, full.power_watts) == (42, 61, 123.0)
+    assert (bare.power_limit_watts, full.power_limit_watts) == (None, 300.0)
 
 
 async def test_a_reading_of_some_cards_asks_for_memory_and_processes_alone(nvml_here, hardware):

@@ -8,7 +8,7 @@
  *
  * cards.json:
  *   driver, cuda_version
- *   cards:   [{uuid*, name, total*, reserved, used, bus, cc: [8, 6], cores, temperature, power_mw, utilization, mig}]
+ *   cards:   [{uuid*, name, total*, reserved, used, bus, cc: [8, 6], cores, temperature, power_mw, power_limit_mw, utilization, mig}]
  *   answers: [{call*, code*, card}]    that call answers that NVML code; call "*" is every call about a card;
  *                                      13 (function not found) is what the binding also says of a missing symbol
  *   hangs:   [{call*, card}]           that call does not return while the entry is here (60 s at most)
@@ -184,7 +184,7 @@ static const char *text(int node, const char *otherwise)
 typedef struct Card {
     char uuid[96], name[96];
     u64 total, reserved, used;
-    u32 bus, major, minor, cores, temperature, power, utilization, mig;
+    u32 bus, major, minor, cores, temperature, power, power_limit, utilization, mig;
 } Card;
 typedef struct Rule { char call[64]; int card, code; } Rule;  /* card -1: any */
 typedef struct Event { u64 seq, type, code; int card; } Event;
@@ -224,6 +224,7 @@ static void read_card(int node)
     card->cores = (u32)number(get(node, "cores"), 10496);
     card->temperature = (u32)number(get(node, "temperature"), 40);
     card->power = (u32)number(get(node, "power_mw"), 25000);
+    card->power_limit = (u32)number(get(node, "power_limit_mw"), 350000);
     card->utilization = (u32)number(get(node, "utilization"), 0);
     card->mig = (u32)number(get(node, "mig"), 0);
     handles[card_count].index = card_count;
@@ -515,6 +516,12 @@ API int nvmlDeviceGetTemperature(Handle *handle, int sensor, u32 *out)
     return leave(OK);
 }
 API int nvmlDeviceGetPowerUsage(Handle *handle, u32 *out) { ENTER_CARD; *out = card->power; return leave(OK); }
+API int nvmlDeviceGetEnforcedPowerLimit(Handle *handle, u32 *out)
+{
+    ENTER_CARD;
+    *out = card->power_limit;
+    return leave(OK);
+}
 API int nvmlDeviceGetUtilizationRates(Handle *handle, Utilization *out)
 {
     ENTER_CARD;

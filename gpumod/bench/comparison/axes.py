@@ -27,7 +27,7 @@ _KEYS_OF_FLAGS: Final = {
 }  # fmt: skip
 """Flags that say what an axis of its own says already."""
 _TOLD: Final = frozenset({"gpumod", "services", "cards", "driver", "host"})
-_PASSING: Final = frozenset({"asked", "displays", "memory", "host_load_at_end"})
+_PASSING: Final = frozenset({"asked", "displays", "memory", "host_load_at_end", "requests"})
 """What is measured, or only names the target."""
 _SERVICE_TOLD: Final = frozenset(
     {"engine", "build", "argv", "files", "cards", "context", "slots", "kv_cache", "sampler",

@@ -9,6 +9,7 @@ from typing import Final
 
 from gpumod.bench.meter.answer import whole
 from gpumod.bench.meter.exchange import Exchange, place
+from gpumod.bench.meter.ledger import entered
 from gpumod.bench.meter.reply import Reply, Times
 from gpumod.bench.meter.sampler import SERVER_DEFAULT, Sampler
 from gpumod.core.job import Outcome
@@ -54,11 +55,12 @@ async def chat(
     except (ValueError, TypeError) as error:
         return _nowhere(clock, error, kept)
     exchange = Exchange(request, clock.monotonic, stream=bool(body.get("stream")), heard=heard)
-    if await _within(clock, timeout, _exchange(exchange, host, port)):
-        return _reply(exchange, kept)
-    exchange.fail("")
-    late = f"no complete answer within {timeout:g} s"
-    return _reply(exchange, kept, (Outcome.TIMEOUT, late))
+    with entered() as enter:
+        if await _within(clock, timeout, _exchange(exchange, host, port)):
+            return enter(_reply(exchange, kept))
+        exchange.fail("")
+        late = f"no complete answer within {timeout:g} s"
+        return enter(_reply(exchange, kept, (Outcome.TIMEOUT, late)))
 
 
 def request_body(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gpumod.core.cards import Card, CardHealth
@@ -25,6 +26,7 @@ class Integrity:
         looks: how often the box was looked at.
         idle: bytes that the target held at the first look, by card.
         peak: the most bytes that it was seen to hold, by card.
+        load: the host's highest load over one minute that was seen.
         displays: programs that only draw on a card: named in the provenance, no reason for distrust.
     """
 
@@ -36,6 +38,7 @@ class Integrity:
         self.idle: dict[CardId, int] = {}
         self.peak: dict[CardId, int] = {}
         self.displays: set[str] = set()
+        self.load = 0.0
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -46,9 +49,14 @@ class Integrity:
         """Something speaks against the result; the first sentence of a key stays."""
         self._found.setdefault(key, sentence)
 
+    def put(self, key: str, sentence: str) -> None:
+        """Something speaks against the result; the last sentence of a key stays, for numbers that grow."""
+        self._found[key] = sentence
+
     def look(self, status: BoxStatus) -> None:
         """Take in what the box is like now."""
         self.looks += 1
+        self.load = max(self.load, os.getloadavg()[0])
         records = [record for record in status.services if record.id in self._aim.services]
         cards = {card for record in records for card in record.cards}
         for card in status.reading.cards:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gpumod.bench.worker.integrity import Integrity
 from gpumod.bench.worker.interrupts import Interrupted, Lost
-from gpumod.bench.worker.provenance import provenance_of
+from gpumod.bench.worker.others import OthersWatch
+from gpumod.bench.worker.provenance import completed, host_of, provenance_of, with_context
 from gpumod.bench.worker.targets import endpoint_of, ready_record
 from gpumod.bench.worker.visiting import TargetBench
 from gpumod.core.errors import GpumodError
@@ -56,7 +57,7 @@ class Measuring:
         record = ready_record(aim, status)
         if record is None:
             raise Interrupted
-        endpoint = endpoint_of(aim, record)
+        endpoint = await with_context(endpoint_of(aim, record), self._parts.page)
         integrity = self._attendant.integrity = Integrity(aim)
         integrity.look(status)
         captured = provenance_of(aim, status)
@@ -66,10 +67,15 @@ class Measuring:
         done = {sample.case for sample in samples if sample.target == aim.target}
         self._attendant.progress = replace(self._attendant.progress, done=len(samples))
         bench = TargetBench(self._parts, self._attendant, aim, endpoint)
-        for case in cases:
-            if case.key not in done:
-                await self._do(case, aim, bench)
-        await self._keep(aim, captured, integrity)
+        others = OthersWatch(self._parts, self._attendant, aim, integrity)
+        with others.watching():
+            await others.begin(bench.endpoint)
+            for case in cases:
+                if case.key not in done:
+                    await self._do(case, aim, bench)
+                    await others.after(case.key, bench.endpoint)
+        captured["requests"] = others.document
+        await self._keep(aim, captured, integrity, endpoint.context)
         self._attendant.integrity = None
 
     async def revived(self, aim: Aim) -> None:
@@ -143,18 +149,20 @@ class Measuring:
         largest = max(self._cases.values())
         return sum(self._cases.get(target, largest) for target in self._attendant.job.request.targets)
 
-    async def _keep(self, aim: Aim, captured: dict[str, object], integrity: Integrity) -> None:
+    async def _keep(
+        self, aim: Aim, captured: dict[str, object], integrity: Integrity, context: int | None
+    ) -> None:
         status = await self._attendant.look()
         job = self._attendant.job
         samples = await self._parts.store.samples(job.id, aim.target)
-        later = provenance_of(aim, status)
-        captured["host_load_at_end"] = later["host"]
+        captured["host_load_at_end"] = host_of(status) | {"load_max": integrity.load}
         captured["displays"] = sorted(integrity.displays)
         captured["memory"] = {
             card: {"first": integrity.idle[card], "peak": peak} for card, peak in integrity.peak.items()
         }
-        if later["services"] != captured["services"]:
+        if provenance_of(aim, status)["services"] != captured["services"]:
             integrity.note("changed", f"{aim.target} was launched anew, or differently, meanwhile")
+        captured["services"] = await completed(captured["services"], aim.service, context)
         now = self._parts.clock.now()
         result = Result(
             job=job.id,

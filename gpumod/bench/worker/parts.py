@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gpumod.bench.meter.engine_page import engine_page
 from gpumod.core.service import Desired
 
 if TYPE_CHECKING:
-    from gpumod.core.job_ports import JobStore, Suite
+    from gpumod.core.job_ports import Endpoint, JobStore, Suite
     from gpumod.core.ports import Clock, Events, Leases, Switching
 
 
@@ -43,6 +44,7 @@ class WorkerParts:
         desired: what the box is to be, as the store has it; None in a new state directory.
         owner: names this daemon; no other one ever has the same.
         suites: what makes a suite, by its name.
+        page: what an engine's server has at a path; empty where it has nothing.
     """
 
     store: JobStore
@@ -54,3 +56,4 @@ class WorkerParts:
     owner: str
     suites: Mapping[str, Callable[[], Suite]]
     pace: Pace = field(default_factory=Pace)
+    page: Callable[[Endpoint, str], Awaitable[str]] = engine_page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpumod.bench.worker.integrity import memory_of
@@ -114,7 +115,8 @@ class TargetBench:
         record = ready_record(self._aim, await self._parts.switching.status())
         if record is None:
             raise Interrupted
-        self._endpoint = endpoint_of(self._aim, record)
+        fresh = endpoint_of(self._aim, record)
+        self._endpoint = fresh if fresh.context else replace(fresh, context=self._endpoint.context)
         try:
             await self._attendant.lease(self._aim)
         except NotFoundError as error:  # it went down, or somebody has begun to take it

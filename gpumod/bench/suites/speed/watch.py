@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
-from gpumod.bench.meter.exchange import place
+from gpumod.bench.meter.engine_page import engine_page
 from gpumod.bench.suites.speed import formulas as f
 from gpumod.core.errors import GpumodError
-from gpumod.core.job_ports import Bench, Endpoint
-from gpumod.engines.http import EngineHttpError, get
+from gpumod.core.job_ports import Bench
 from gpumod.engines.metrics import total
 
 PERIOD: Final = 0.5
-_PATIENCE: Final = 2.0
 _KV: Final = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "llamacpp:kv_cache_usage_ratio")
 _DRAFTED: Final = ("vllm:spec_decode_num_draft_tokens_total",)
 _ACCEPTED: Final = ("vllm:spec_decode_num_accepted_tokens_total",)
@@ -89,17 +87,9 @@ class Watch:
 
     async def _metrics(self) -> tuple[float, float] | None:
         """Drafted and accepted tokens since the engine's start, where it counts them."""
-        text = await _page(self._bench.endpoint)
+        text = await engine_page(self._bench.endpoint, "/metrics")
         kv = total(text, _KV)
         if kv is not None:
             self._kv = max(kv, self._kv or 0.0)
         drafted, accepted = total(text, _DRAFTED), total(text, _ACCEPTED)
         return None if drafted is None or accepted is None else (drafted, accepted)
-
-
-async def _page(endpoint: Endpoint) -> str:
-    try:
-        answer = await get(place(endpoint.url)[1], "/metrics", _PATIENCE)
-    except (EngineHttpError, ValueError):
-        return ""
-    return answer.text if answer.status == 200 else ""
