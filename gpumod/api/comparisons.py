@@ -36,19 +36,23 @@ def _writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
+_Ref = Annotated[str, Field(pattern=rf"{NAME[:-1]}(/{NAME[1:-1]})?$")]
+_Given = Annotated[dict[str, JsonValue], AfterValidator(_writable)]
+
+
 class ComparisonBody(Body):
     """What to compare; the first result of each suite is what the others are compared with."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"results": ["JOB/gemma-a", "JOB/gemma-b"]}]})
 
     results: Annotated[
-        list[Annotated[str, Field(pattern=rf"{NAME[:-1]}(/{NAME[1:-1]})?$")]],
-        Field(max_length=_MOST, description="`JOB`, all results of a job, or `JOB/TARGET`, one of them."),
-    ] = Field(default_factory=list)
-    given: Annotated[
-        list[Annotated[dict[str, JsonValue], AfterValidator(_writable)]],
-        Field(max_length=_MOST, description="Results themselves, of another box, as `GET results` has them."),
-    ] = Field(default_factory=list)
+        list[_Ref | _Given],
+        Field(
+            max_length=_MOST,
+            description="`JOB`, all results of a job; `JOB/TARGET`, one of them; or a result itself, such as "
+            "another box's, as `GET results` has it.",
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class ComparisonAnswer(ComparisonReport):
 @router.post("/comparisons", responses=changing(ComparisonAnswer, 404))
 async def compare(ctx: Ctx, body: ComparisonBody) -> Response:
     """Put results side by side: what they differ in and what that shows. Changes nothing."""
-    found = [one for name in body.results for one in await _kept(ctx, name)]
-    found += [_result(one) for one in body.given]
+    found: list[Result] = []
+    for one in body.results:
+        found += await _kept(ctx, one) if isinstance(one, str) else [_result(one)]
     if len(found) < 2:
         raise InvalidRequestError(f"two results at least are needed to compare, not {len(found)}")
     modes = ctx.deps.switching.catalog().modes

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from gpumod import __version__
-from gpumod.cli.commands import boxes, config, events, jobs, leases, modes, presets, services, switching
+from gpumod.cli.commands import (
+    bench,
+    boxes,
+    config,
+    events,
+    jobs,
+    leases,
+    modes,
+    presets,
+    services,
+    switching,
+)
 from gpumod.cli.commands import doctor as doctor_command
 from gpumod.cli.commands import init as init_command
 from gpumod.cli.outcome import ExitCode, report, say
@@ -36,6 +47,7 @@ _COMMANDS = (
     services,
     leases,
     jobs,
+    bench,
     events,
     config,
     init_command,

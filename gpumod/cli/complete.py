@@ -35,3 +35,8 @@ def preset_and_mode_names(incomplete: str) -> list[str]:
 def job_names(incomplete: str) -> list[str]:
     """Jobs that begin with what was typed."""
     return [name for name in _ids("jobs") if name.startswith(incomplete)]
+
+
+def schedule_names(incomplete: str) -> list[str]:
+    """Schedules that begin with what was typed."""
+    return [name for name in _ids("schedules") if name.startswith(incomplete)]

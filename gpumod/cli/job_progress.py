@@ -31,20 +31,35 @@ def follow_job(session: Session, job: Job, timeout: float | None) -> ExitCode:
         UnreachableError: the daemon went away and did not come back.
         GpumodError: the job failed or was cancelled.
     """
-    watch = _Watch(session, job)
+    ended = wait_for(session, job, timeout)
+    if ended is None:
+        return ExitCode.INTERRUPTED
+    results = session.client.results(ended.id)
+    return session.emit({"job": ended, "results": results}, job_blocks(ended, results))
+
+
+def wait_for(session: Session, job: Job, timeout: float | None) -> Job | None:
+    """Wait until a job is done; None after Ctrl-C, which has been answered then.
+
+    Raises:
+        TimedOutError: the time to wait is over; the job goes on.
+        UnreachableError: the daemon went away and did not come back.
+        GpumodError: the job failed or was cancelled.
+    """
+    watch = Watch(session, job)
     try:
         job = watch.until_ended(timeout)
     except KeyboardInterrupt:
-        return _left_running(session, watch.job)
+        _left_running(session, watch.job)
+        return None
     if job.state is not JobState.DONE:
         reason = job.reason or "no reason was recorded"
         how = "failed" if job.state is JobState.FAILED else "was cancelled"
         raise GpumodError(f"job {job.id} {how}: {reason}", {"job": encode(job)})
-    results = session.client.results(job.id)
-    return session.emit({"job": job, "results": results}, job_blocks(job, results))
+    return job
 
 
-class _Watch:
+class Watch:
     """A job that is watched until it ends. `job` is how it was last seen."""
 
     def __init__(self, session: Session, job: Job) -> None:
@@ -55,6 +70,12 @@ class _Watch:
         self.job = job
 
     def until_ended(self, timeout: float | None) -> Job:
+        """Wait, and tell of progress on stderr.
+
+        Raises:
+            TimedOutError: the time to wait is over; the job goes on.
+            UnreachableError: the daemon went away and did not come back.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _LOOK
         try:
@@ -112,7 +133,7 @@ class _Watch:
             say(told)
 
 
-def _left_running(session: Session, job: Job) -> ExitCode:
+def _left_running(session: Session, job: Job) -> None:
     """Tell that a job goes on although nobody waits for it any more."""
     if session.json:
         print_json(encode(job))
@@ -120,4 +141,3 @@ def _left_running(session: Session, job: Job) -> ExitCode:
         f"gpumodctl: no longer waiting; job {job.id} goes on. `gpumodctl job show {job.id}` tells how it "
         f"stands, `gpumodctl job cancel {job.id}` ends it."
     )
-    return ExitCode.INTERRUPTED

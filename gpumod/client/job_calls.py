@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpumod.client.calls import PLANNING, Call, given, segment
+from gpumod.core.comparison import ComparisonReport
 from gpumod.core.job import JobRecord, JobState, Result, Sample, Schedule, Window
 
 
@@ -22,6 +23,13 @@ class ScheduledJob(Schedule):
     """A schedule, and when it fires next; None: never."""
 
     next: float | None = None
+
+
+@dataclass(frozen=True)
+class Compared(ComparisonReport):
+    """Results side by side, and the same as Markdown."""
+
+    markdown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +139,9 @@ def save_schedule(id_: str, cron: str, work: Work, *, timezone: str, enabled: bo
 def delete_schedule(id_: str) -> Call[ScheduledJob]:
     """Forget a schedule."""
     return Call("DELETE", f"schedules/{segment(id_)}", ScheduledJob)
+
+
+def compare(results: Sequence[str | Mapping[str, object]]) -> Call[Compared]:
+    """Put results side by side."""
+    body = {"results": [one if isinstance(one, str) else dict(one) for one in results]}
+    return Call("POST", "comparisons", Compared, body=body, seconds=PLANNING)

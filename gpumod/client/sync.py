@@ -10,11 +10,11 @@ from gpumod.client import calls, job_calls, transport
 from gpumod.client.calls import Call, Cards, LogLine, Preflight, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from types import TracebackType
 
     from gpumod.client.address import Address
-    from gpumod.client.job_calls import Job, ScheduledJob, Work
+    from gpumod.client.job_calls import Compared, Job, ScheduledJob, Work
     from gpumod.core.events import Event
     from gpumod.core.job import JobState, Result, Sample
     from gpumod.core.lease import Lease
@@ -294,6 +294,15 @@ class Client:
     ) -> tuple[Result, ...]:
         """What jobs found out about each target, newest first; of one job, suite or target, if named."""
         return self._do(job_calls.results(job, suite, target, limit))
+
+    def compare(self, *results: str | Mapping[str, object]) -> Compared:
+        """Put results side by side: what they differ in, what is shown, what that says for modes.
+
+        Args:
+            results: `JOB`, all results of a job, `JOB/TARGET`, or a result as JSON, such as another box's;
+                the others are compared with each suite's first.
+        """
+        return self._do(job_calls.compare(results))
 
     def schedules(self) -> tuple[ScheduledJob, ...]:
         """Every schedule, and when it fires next."""

@@ -40,7 +40,7 @@ async def test_single_results_and_given_ones_are_compared(client: httpx2.AsyncCl
     sides = (await client.post(COMPARISONS, json=both)).json()["comparisons"][0]["sides"]
     assert [side["name"] for side in sides] == [f"gemma-chat ({first})", f"gemma-chat ({second})"]
     given = (await client.get(f"{API}/results", params={"job": second})).json()
-    mixed = {"results": [f"{first}/chat"], "given": given}
+    mixed = {"results": [f"{first}/chat", *given]}
     sides = (await client.post(COMPARISONS, json=mixed)).json()["comparisons"][0]["sides"]
     assert [side["name"] for side in sides] == ["chat", "gemma-chat"]
 
@@ -53,7 +53,7 @@ async def test_single_results_and_given_ones_are_compared(client: httpx2.AsyncCl
         ({"results": ["a/b/c"]}, 422),
         ({"results": ["J1", "J1"]}, 422),
         ({"results": ["J1/nothing"]}, 404),
-        ({"given": [{"job": "x"}]}, 422),
+        ({"results": ["J1", {"job": "x"}]}, 422),
         ({"results": ["J1"]}, 422),
         ({"results": ["J1"], "more": 1}, 422),
     ],
@@ -70,7 +70,7 @@ async def test_an_instant_that_is_none_is_refused(client: httpx2.AsyncClient, jo
     id_ = await measured(client, jobs, "chat")
     (given,) = (await client.get(f"{API}/results", params={"job": id_})).json()
     for wrong in (1e300, -1.0):
-        body = {"results": [id_], "given": [given | {"job": "other", "started": wrong}]}
+        body = {"results": [id_, given | {"job": "other", "started": wrong}]}
         answer = await client.post(COMPARISONS, json=body)
         assert answer.status_code == 422
         assert "Unix times" in answer.json()["detail"]

@@ -42,6 +42,7 @@ JUDGED = {
     ("POST", f"{API}/jobs"),
     ("POST", f"{API}/jobs/{{id}}/retry"),  # what is retried has to have ended
     ("PUT", f"{API}/schedules/{{id}}"),
+    ("POST", f"{API}/comparisons"),  # there have to be two results of one suite
 }
 
 

@@ -11,8 +11,19 @@ from typing import Annotated
 import typer
 
 from gpumod.cli import job_options
-from gpumod.cli.command import command, group, seconds
-from gpumod.cli.complete import job_names, preset_and_mode_names
+from gpumod.cli.command import command, group
+from gpumod.cli.commands import schedules
+from gpumod.cli.job_arguments import (
+    After,
+    BeginWindow,
+    JobName,
+    NotBefore,
+    Param,
+    Targets,
+    Timeout,
+    Timezone,
+    Wait,
+)
 from gpumod.cli.job_progress import follow_job
 from gpumod.cli.job_view import job_blocks, job_phrase, jobs_blocks, progress_phrase, sample_line
 from gpumod.cli.layout import line
@@ -21,42 +32,6 @@ from gpumod.cli.session import Session
 from gpumod.client.job_calls import Job, Work
 from gpumod.core.job import JobState
 
-_Id = Annotated[str, typer.Argument(metavar="JOB", autocompletion=job_names, help="The job's id.")]
-_Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended, or only queue it.")]
-_Timeout = Annotated[
-    float | None,
-    typer.Option(
-        parser=seconds, metavar="DURATION", help="Stop waiting after this long. The job itself goes on."
-    ),
-]
-_Targets = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="TARGET...", autocompletion=preset_and_mode_names, help="Presets or modes, one after another."
-    ),
-]
-_Param = Annotated[
-    list[str] | None,
-    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter of the suite; VALUE may be JSON."),
-]
-_After = Annotated[
-    list[str] | None,
-    typer.Option("--after", metavar="JOB", autocompletion=job_names, help="A job that has to be done first."),
-]
-_NotBefore = Annotated[
-    float | None,
-    typer.Option(
-        "--not-before",
-        parser=job_options.instant,
-        metavar="WHEN",
-        help="2h from now, or 2030-01-31T22:00 in local time.",
-    ),
-]
-_Window = Annotated[
-    str | None,
-    typer.Option("--window", metavar="HH:MM-HH:MM", help="The times of day at which it may begin."),
-]
-_Timezone = Annotated[str, typer.Option(help="The window's time zone, for example Europe/Berlin.")]
 _Dedupe = Annotated[
     bool, typer.Option("--dedupe", help="If the same job is queued or running already, take that one.")
 ]
@@ -71,23 +46,24 @@ def add_to(app: typer.Typer) -> None:
     command(jobs, "cancel")(cancel_job)
     command(jobs, "retry")(retry_job)
     command(jobs, "logs")(job_logs)
+    schedules.add_to(jobs)
     app.add_typer(jobs, name="job")
 
 
 def submit(
     session: Session,
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="What to measure, for example speed.")],
-    targets: _Targets,
-    param: _Param = None,
+    targets: Targets,
+    param: Param = None,
     priority: Annotated[int, typer.Option(help="Larger ones run first.")] = 0,
-    after: _After = None,
-    not_before: _NotBefore = None,
-    window: _Window = None,
-    timezone: _Timezone = "UTC",
+    after: After = None,
+    not_before: NotBefore = None,
+    window: BeginWindow = None,
+    timezone: Timezone = "UTC",
     label: Annotated[str, typer.Option(help="A name for people.")] = "",
     dedupe: _Dedupe = False,
-    wait: _Wait = False,
-    timeout: _Timeout = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
 ) -> ExitCode:
     """Queue a benchmark of presets or modes."""
     work = Work(
@@ -127,14 +103,14 @@ def list_jobs(
     return session.emit(found, jobs_blocks(found, time.time()))
 
 
-def show_job(session: Session, job: _Id) -> ExitCode:
+def show_job(session: Session, job: JobName) -> ExitCode:
     """Show one job: how far it is, how long it still takes, what it found out."""
     found = session.client.job(job)
     results = session.client.results(job)
     return session.emit({"job": found, "results": results}, job_blocks(found, results))
 
 
-def cancel_job(session: Session, job: _Id) -> ExitCode:
+def cancel_job(session: Session, job: JobName) -> ExitCode:
     """Cancel a job. One that runs puts the box back first; one that has ended is left."""
     found = session.client.cancel_job(job)
     return session.emit(found, [line(f"job {found.id}: {progress_phrase(found)}")])
@@ -142,18 +118,18 @@ def cancel_job(session: Session, job: _Id) -> ExitCode:
 
 def retry_job(
     session: Session,
-    job: _Id,
+    job: JobName,
     afresh: Annotated[
         bool, typer.Option("--afresh", help="Forget what it has measured, instead of going on from there.")
     ] = False,
-    wait: _Wait = False,
-    timeout: _Timeout = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
 ) -> ExitCode:
     """Queue an ended job again, from where it was."""
     return _queued(session, session.client.retry_job(job, afresh=afresh), wait=wait, timeout=timeout)
 
 
-def job_logs(session: Session, job: _Id) -> ExitCode:
+def job_logs(session: Session, job: JobName) -> ExitCode:
     """Show what a job has measured so far, case by case, oldest first."""
     samples = session.client.samples(job)
     if session.json:
