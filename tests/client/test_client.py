@@ -1,6 +1,7 @@
 """The typed clients against the real API, over both kinds of sockets."""
 
 import asyncio
+import json
 import socket
 import time
 
@@ -263,6 +264,11 @@ def test_a_job_from_end_to_end(client, daemon):
     (result,) = client.results(job.id)
     assert result.outcomes == {"ok": 3}
     assert client.results() == (result,)
+    assert client.report(job.id).startswith("# `speed` on `gemma-chat` (one)")
+    assert json.loads(client.report(job.id, "json"))["format"] in str(client.report_schema())
+    assert client.report(job.id, "html").startswith("<!DOCTYPE html>")
+    with pytest.raises(NotFoundError):
+        client.report("no/such job")
     assert client.retry_job(job.id, afresh=True).state is JobState.QUEUED
     assert client.samples(job.id) == ()
     with pytest.raises(NotFoundError):
@@ -294,6 +300,8 @@ async def test_the_asynchronous_client_does_the_same(short_path):
                 await client.switch("huge")
             job = await client.submit_job(Work("speed", ["chat"]))
             assert await client.jobs() == (job,)
+            assert "it is queued" in await client.report(job.id)
+            assert (await client.report_schema())["type"] == "object"
             assert (await client.cancel_job(job.id)).state is JobState.CANCELLED
             assert await client.results(job.id) == ()
             assert await client.schedules() == ()
