@@ -49,7 +49,12 @@ def test_fifteen_iterations_of_qat_against_imatrix():
     assert score.sentence.startswith("no difference shown (100 against 100 points")
     assert speed.sentence == "qat decodes 20 % faster than imatrix (+20 to +20 %, n=15 pairs)"
     assert speed.relative == pytest.approx(0.2, abs=0.001)
-    assert speed.low < speed.relative < speed.high
+    assert None not in (speed.low, speed.relative, speed.high)
+    assert sorted([speed.high or 0, speed.low or 0, speed.relative or 0]) == [
+        speed.low,
+        speed.relative,
+        speed.high,
+    ]
     assert speed.better is True
     # 2 axes: neither is credited.
     assert [axis.name for axis in found.axes] == ["model", "quantisation"]
