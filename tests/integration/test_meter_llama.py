@@ -7,8 +7,11 @@ import sys
 import pytest
 
 from gpumod.bench.meter.chat import chat
+from gpumod.bench.meter.engine_page import engine_page
+from gpumod.bench.meter.ledger import LEDGER, Ledger
 from gpumod.bench.meter.sampler import GREEDY
 from gpumod.bench.suites.speed import suite
+from gpumod.bench.worker.others import Others, counters_of
 from gpumod.core.job import Outcome
 from gpumod.core.job_ports import Endpoint
 from gpumod.daemon import SystemClock
@@ -138,3 +141,38 @@ async def _until_busy(endpoint, *, busy):
         if any(one["is_processing"] for one in json.loads(answer.body)) is busy:
             return
         await asyncio.sleep(0.01)
+
+
+async def test_its_counters_grow_by_what_the_meter_has_entered_and_by_what_others_ask(endpoint):
+    others, ledger = Others("small"), Ledger()
+    token = LEDGER.set(ledger)
+    try:
+        others.begin(1, await _counters(endpoint))
+        for number in range(4):  # the later ones find the earlier ones' beginning in the cache
+            words = [{"role": "user", "content": "the same beginning of all of them " * 20 + str(number)}]
+            reply = await chat(
+                endpoint, words, sampler=GREEDY, max_tokens=8, timeout=60.0, clock=SystemClock()
+            )
+            assert reply.usage is not None
+            now = await _counters(endpoint)
+            assert now.busy == 0
+            assert others.after(1, now, ledger.take())
+            assert others._open == (0, 0), "to the token"
+        cached = reply.usage.cached
+        assert cached is not None
+        assert cached > 20
+        LEDGER.set(None)
+        foreign = await chat(endpoint, ASK, sampler=GREEDY, max_tokens=40, timeout=60.0, clock=SystemClock())
+        LEDGER.set(ledger)
+        await chat(endpoint, ASK, sampler=GREEDY, max_tokens=8, timeout=60.0, clock=SystemClock())
+        assert others.after(1, await _counters(endpoint), ledger.take())
+        assert foreign.timings is not None
+        assert others.served == (foreign.timings.prompt_tokens, 40)
+    finally:
+        LEDGER.reset(token)
+
+
+async def _counters(endpoint):
+    found = counters_of(await engine_page(endpoint, "/metrics"))
+    assert found is not None
+    return found
