@@ -35,7 +35,8 @@ class Parameters:
         growth: bytes by which the target's memory on a card may grow over these.
         storm: requests that are cut at once.
         tokens: of an answer at most, or a sixteenth of the context if that is less.
-        reasoning_tokens: of the long reasoning at most, or half of the context if that is less.
+        reasoning_tokens: of the long reasoning, and of each answer of the storm, at most; half of the
+            context if that is less.
         reasoning_steps: of its task.
         bound: seconds within which a target has to be well again after a storm or a refusal.
         timeout: seconds for one request.

@@ -145,11 +145,12 @@ async def test_none_of_many_silent_is_not_never():
 
 
 async def test_growth_is_a_slope_for_each_card():
-    # a: grows at first use, then by 10 bytes with every request, which takes a second; b: stays.
+    # a: grows at first use, then by 10 bytes with every request, which takes a second; b: stays; c: by 30
+    # bytes with every session.
     sizes = [0, *(1000 + 10 * request for request in range(1, 10))]
     before = (0, 3, 6)
     held = [
-        {"a": sizes[request], "b": 7}
+        {"a": sizes[request], "b": 7, "c": 30 * session}
         for session in range(3)
         for request in (before[session], *range(before[session] + 1, before[session] + 4))
     ]
@@ -160,6 +161,8 @@ async def test_growth_is_a_slope_for_each_card():
     assert found["soak.memory.hour.v1@a"].low == pytest.approx(36000.0)
     assert found["soak.memory.hour.v1@a"].count == 6
     assert found["soak.memory.growth.v1@a"].value == 1090.0
+    # Requests 4 to 9, and 0, 0, 0, 30, 30, 30 bytes: 135 / 17.5.
+    assert found["soak.memory.request.v1@c"].value == pytest.approx(135 / 17.5)
     for formula in ("hour", "request"):
         flat = found[f"soak.memory.{formula}.v1@b"]
         assert (flat.value, flat.low, flat.high) == (0.0, 0.0, 0.0)

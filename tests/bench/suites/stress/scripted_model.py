@@ -1,17 +1,21 @@
 """A model that does everything right, in a scripted server; a test replaces what shall go wrong."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from gpumod.bench.suites.stress import suite
+from gpumod.core.job import Outcome
 from gpumod.core.job_ports import Endpoint
 from gpumod.testing.clock import FakeClock
-from gpumod.testing.scripted_answers import Script, call_tools, refuse, say
+from gpumod.testing.scripted_answers import Disconnect, Packet, Script, call_tools, content, refuse, say
 from gpumod.testing.scripted_server import ScriptedServer
 
 STRESS: Any = suite()
 CONTEXT = 8192
+EMPTY = Script(usage=(10, 5, 0))
+CRASH = Script((Packet((content("a"),)), Disconnect()))
 
 
 @dataclass
@@ -94,4 +98,13 @@ def but(wrong, when=lambda body: True):
     return answer
 
 
-__all__ = ["CONTEXT", "STRESS", "FakeBench", "Script", "but", "check", "is_sum", "right", "tokens_of"]
+def passed(sample, name):
+    keys = ("stress.passed.v1", f"stress.passed.v1@{name}")
+    assert {sample.numbers[key] for key in keys} == {sample.score}
+    assert (sample.score == 1.0) == (sample.outcome is Outcome.OK) == (sample.details["why"] == "")
+    assert json.loads(json.dumps(sample.details)) == sample.details
+    return sample.score == 1.0
+
+
+def numbers(sample):
+    return {key: value for key, value in sample.numbers.items() if "passed" not in key}

@@ -5,12 +5,16 @@ import json
 import pytest
 
 from gpumod.bench.suites import SUITES
+from gpumod.bench.suites._common.texts import Size, sized
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job_ports import Endpoint
-from gpumod.testing.scripted_answers import Script
-from tests.bench.suites.stress.scripted_model import STRESS, but, check
+from tests.bench.suites.stress.scripted_model import EMPTY, STRESS, but, check
 
-EMPTY = Script(usage=(10, 5, 0))
+
+def test_a_models_tokens_per_sentence():
+    assert sized(4, 60, 84, 860) == Size(20.0, 10.0)
+    assert Size(20.0, 10.0).sentences(520) == 50
+    assert sized(4, 0, 84, 0) == sized(4, 60, 4, 60) == Size()
 
 
 def endpoint(context=None):
