@@ -86,9 +86,9 @@ def _job(job: JobRecord) -> ReportJob:
         targets=[_text(one) for one in request.targets],
         parameters=_object(redacted(request.parameters)),
         attempt=job.attempt,
-        created=job.created,
-        started=job.started,
-        ended=job.ended,
+        created=within(job.created, None) or 0.0,
+        started=within(job.started, None),
+        ended=within(job.ended, None),
         schedule=job.schedule,
     )
 
@@ -116,8 +116,8 @@ def _target(request: JobRequest, name: str, result: Result | None, samples: Sequ
         suite_version=_text(result.suite_version) if result else "",
         suite_hash=_text(result.suite_hash) if result else "",
         parameters=_object(redacted(result.parameters if result else request.parameters)),
-        started=result.started if result else None,
-        ended=result.ended if result else None,
+        started=within(result.started, None) if result else None,
+        ended=within(result.ended, None) if result else None,
         integrity=[plain(one, 2000) for one in result.integrity] if result else [],
         notes=_notes(result, samples, outcomes),
         metrics=[_metric(result.suite, one) for one in result.metrics] if result else [],

@@ -32,8 +32,13 @@ def headline(suite: str, target: ReportTarget) -> tuple[Table, ...]:
     grids = [_grid(grid, target.metrics) for grid in shape.grids]
     in_grids = {formula for grid in shape.grids for formula in grid.formulas.values()}
     single = [one for one in leading(suite, target.metrics) if one.formula not in in_grids]
-    singles = Table("", ("number", "value", "95 % interval", "n"), tuple(map(_row, single)))
-    return tuple(one for one in (*grids, singles) if one.rows)
+    singles = _singles(single)
+    made = tuple(one for one in (*grids, singles) if one.rows)
+    return made or ((_singles(target.metrics),) if target.metrics else ())
+
+
+def _singles(metrics: Iterable[ReportMetric]) -> Table:
+    return Table("", ("number", "value", "95 % interval", "n"), tuple(map(_row, metrics)))
 
 
 def leading(suite: str, metrics: Iterable[ReportMetric]) -> list[ReportMetric]:

@@ -100,6 +100,12 @@ def test_what_was_not_measured_is_said_to_be() -> None:
     assert (facts["driver"], facts["host"]) == ("not known", "not known")
 
 
+def test_numbers_of_which_no_end_is_better_are_shown_where_there_are_no_others() -> None:
+    numbers = (Metric("own.size.v1", 12.0, "tokens", count=2), Metric("own.p.v1", 0.2, "p", count=2))
+    rows = cells(render(job(suite="own"), [result(suite="own", metrics=numbers)], [], "markdown"))
+    assert rows[1:3] == [["size", "12 tokens", "none", "2"], ["p", "p = 0.2", "none", "2"]]
+
+
 def test_a_job_that_has_not_ended_says_so() -> None:
     from dataclasses import replace
 

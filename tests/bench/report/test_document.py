@@ -114,6 +114,32 @@ def test_the_command_submits_the_same_job_again() -> None:
     assert "--label=it's" in words
 
 
+def test_a_report_in_a_file_is_read_back_as_the_results_it_was_made_from(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from pydantic import TypeAdapter
+
+    from gpumod.cli.result_files import results_in
+    from gpumod.core.job import Result
+
+    made = result(
+        label="nightly", provenance={"driver": "580.95"}, integrity=("chat was restarted meanwhile",)
+    )
+    path = tmp_path / "report.json"
+    path.write_text(render(job(), [made], speed_samples(), "json"))
+    (read,) = TypeAdapter(list[Result]).validate_python(results_in(str(path)))
+    assert replace(read, outcomes=dict(read.outcomes)) == replace(made, outcomes=dict(made.outcomes))
+
+
+def test_times_that_are_no_numbers_are_left_out() -> None:
+    from dataclasses import replace
+
+    odd = replace(job(), created=math.inf, started=math.nan, ended=-math.inf)
+    value = json.loads(render(odd, [result(started=math.nan)], [], "json"))
+    assert (value["job"]["created"], value["job"]["started"], value["job"]["ended"]) == (0.0, None, None)
+    assert "started not known" in render(odd, [result(started=math.nan)], [], "markdown")
+
+
 def test_numbers_that_do_not_fit_the_samples_are_noted() -> None:
     value = json.loads(render(job(), [result()], speed_samples()[:2], "json"))
     assert "the numbers are from 6 samples, and 2 are kept" in value["targets"][0]["notes"][0]
