@@ -1,0 +1,1 @@
+"""The path of bytes: clients' connections, connections to engines, and what passes between them."""

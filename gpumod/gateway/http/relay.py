@@ -1,0 +1,442 @@
+"""One request on its way: waiting for where to go, sent to an engine, its answer passed on as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from enum import Enum, auto
+
+from gpumod.gateway.exchange import Answer, Door, Ending, Passage, Request, Transfer, Waiting
+from gpumod.gateway.http.answers import AnswerHead, persistence
+from gpumod.gateway.http.body import Body
+from gpumod.gateway.http.client import Client
+from gpumod.gateway.http.framing import LAST_CHUNK, MalformedError, chunked
+from gpumod.gateway.http.limits import Limits
+from gpumod.gateway.http.sending import engine_head
+from gpumod.gateway.http.upstream import EngineConnection, Pool
+
+_log = logging.getLogger(__name__)
+
+_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
+_ONE_WRITE = 64 * 1024
+_ERROR = 64 * 1024
+"""Bytes of an engine's error that are kept to be told as an event."""
+
+
+class _State(Enum):
+    WAITING = auto()  # for the door
+    CONNECTING = auto()
+    SENT = auto()  # no whole head of an answer yet
+    PASSING = auto()
+    TUNNEL = auto()
+    ENDED = auto()
+
+
+class Relay:
+    """One request, from the door's first word to its last byte. Callbacks drive it; it has no task."""
+
+    __slots__ = (
+        "_begun", "_body", "_buffer", "_client", "_clock", "_connecting", "_door", "_engine", "_error",
+        "_full_since", "_head", "_hints", "_limits", "_moved", "_passage", "_pool", "_request", "_reused",
+        "_state", "_transfer", "_tries", "_waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        client: Client,
+        request: Request,
+        *,
+        door: Door,
+        pool: Pool,
+        limits: Limits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._door = door
+        self._pool = pool
+        self._limits = limits
+        self._clock = clock
+        self._state = _State.WAITING
+        self._waiting: Waiting | None = None
+        self._passage: Passage | None = None
+        self._transfer = Transfer()
+        self._engine: EngineConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._reused = False
+        self._tries = 0
+        self._buffer = b""
+        self._hints = 0
+        self._head: AnswerHead | None = None
+        self._body: Body | None = None
+        self._begun = False  # the gateway itself began a stream of events
+        self._error: bytearray | None = None  # of an engine's answer that has to become an event
+        self._moved = 0.0
+        self._full_since = math.inf
+
+    # --- to the engine ---
+
+    def start(self, where: Passage | Answer | Waiting) -> None:
+        """Go on with what the door said."""
+        if isinstance(where, Passage):
+            self._go(where)
+        elif isinstance(where, Answer):
+            self._tell(where)
+        else:
+            self._state = _State.WAITING
+            self._waiting = where
+            where.add_done_callback(self._granted)
+            if self._request.stream:
+                silence = self._limits.wait_interval if self._begun else self._limits.wait_silence
+                self._client.attend(self._clock() + silence)
+
+    def _granted(self, future: Waiting) -> None:
+        if self._state is not _State.WAITING or future is not self._waiting:
+            return
+        self._waiting = None
+        if future.cancelled():
+            self._tell(self._door.failed(self._request, Ending.UNREACHABLE))
+        elif (error := future.exception()) is not None:
+            _log.error("a request cannot be placed", exc_info=error)
+            self._tell(self._door.failed(self._request, Ending.UNREACHABLE))
+        else:
+            self.start(future.result())
+
+    def _go(self, passage: Passage) -> None:
+        self._passage = passage
+        self._transfer = Transfer()
+        self._tries += 1
+        engine = self._pool.take(passage)
+        if engine is None:
+            self._connect(passage)
+        else:
+            self._send(passage, engine, reused=True)
+
+    def _connect(self, passage: Passage) -> None:
+        self._state = _State.CONNECTING
+        self._connecting = self._pool.connect(passage, self._connected)
+
+    def _connected(self, engine: EngineConnection | None) -> None:
+        self._connecting = None
+        if self._state is not _State.CONNECTING or self._passage is None:
+            if engine is not None:
+                engine.cut()
+        elif engine is None:
+            self._elsewhere(self._passage)
+        else:
+            self._send(self._passage, engine, reused=False)
+
+    def _send(self, passage: Passage, engine: EngineConnection, *, reused: bool) -> None:
+        self._engine = engine
+        self._reused = reused
+        self._buffer = b""
+        engine.user = self
+        self._state = _State.SENT
+        self._transfer.sent = self._moved = self._clock()
+        head = engine_head(self._request, passage, plain=self._begun)
+        body = passage.body
+        if len(body) < _ONE_WRITE:
+            engine.transport.write(head + body)
+        else:
+            engine.transport.write(head)
+            engine.transport.write(body)
+        if self._client.full:
+            engine.pause_reading()
+        if not self._begun:
+            self._client.attend(self._moved + self._limits.engine_silence)
+
+    def _elsewhere(self, passage: Passage) -> None:
+        self._engine = None
+        if self._tries < self._limits.tries:
+            self._passage = None
+            self.start(self._door.again(self._request, passage))
+        else:
+            self._fail(Ending.UNREACHABLE)
+
+    # --- from the engine ---
+
+    def answered(self, data: bytes) -> None:
+        """Bytes of the engine's answer."""
+        self._moved = self._clock()
+        try:
+            if self._state is _State.PASSING:
+                self._pass(data)
+            elif self._state is _State.TUNNEL:
+                self._client.write(data)
+            else:
+                self._read_head(data)
+        except MalformedError as error:
+            _log.warning("an answer of %s: %s", self._passage and self._passage.service, error)
+            self._fail(Ending.BROKEN)
+
+    def _read_head(self, data: bytes) -> None:
+        buffer = self._buffer + data if self._buffer else data
+        while self._state is _State.SENT:
+            end = buffer.find(b"\r\n\r\n")
+            if end > self._limits.answer_head or (end < 0 and len(buffer) > self._limits.answer_head):
+                raise MalformedError(f"its head is longer than {self._limits.answer_head} bytes")
+            if end < 0:
+                self._buffer = buffer
+                return
+            head = AnswerHead(buffer[: end + 4])
+            buffer = buffer[end + 4 :]
+            if head.status >= 200:
+                self._buffer = b""
+                self._begin(head, buffer)
+                return
+            if head.status == 101:
+                self._switch(head, buffer)
+                return
+            self._hint(head)
+
+    def _hint(self, head: AnswerHead) -> None:
+        self._hints += 1
+        if self._hints > self._limits.hints:
+            raise MalformedError("too many interim answers")
+        if head.status != 100 and not self._begun and not self._client.old:
+            self._client.write(b"\r\n".join([head.start, *head.lines, b"", b""]))
+
+    def _begin(self, head: AnswerHead, rest: bytes) -> None:
+        """The head of the final answer is there, and perhaps some of its body."""
+        client = self._client
+        transfer = self._transfer
+        transfer.status = head.status
+        transfer.event_stream = head.event_stream
+        transfer.encoded = head.encoded
+        self._head = head
+        self._state = _State.PASSING
+        empty = head.bodiless(self._request.method)
+        unbounded = not empty and head.length is None
+        if self._begun:
+            self._begin_begun(head, transfer, empty=empty)
+            out = b""
+        else:
+            rechunk = unbounded and not client.old
+            self._body = Body(head, transfer, empty=empty, rechunk=rechunk)
+            lines = [head.start, *head.lines]
+            if rechunk:
+                lines.append(b"transfer-encoding: chunked")
+            keep = client.keep and not (unbounded and client.old)
+            out = b"\r\n".join(lines) + b"\r\n" + persistence(keep=keep, old=client.old) + b"\r\n"
+        self._pass(rest, out)
+
+    def _begin_begun(self, head: AnswerHead, transfer: Transfer, *, empty: bool) -> None:
+        """The client has a 200 and a stream of events already: anything else has to become an event."""
+        usable = head.status == 200 and head.event_stream and not head.encoded
+        self._body = Body(head, transfer, empty=empty, rechunk=usable and not self._client.old)
+        self._error = None if usable else bytearray()
+
+    def _pass(self, data: bytes, before: bytes = b"") -> None:
+        body = self._body
+        assert body is not None  # noqa: S101 - set with the state
+        if data:
+            given = body.feed(data, self._moved)
+            if self._error is None:
+                before = before + given if before else given
+            elif len(self._error) < _ERROR:
+                self._error += given
+        if before:
+            self._client.write(before)
+        if body.done:
+            self._complete(body)
+
+    def _complete(self, body: Body) -> None:
+        engine, self._engine = self._engine, None
+        head = self._head
+        assert head is not None  # noqa: S101 - set with the body
+        if engine is not None:
+            self._pool.release(engine, keep=head.keep_alive and not body.extra and not body.until_close)
+        client = self._client
+        if self._error is not None:
+            self._write_error(Answer(head.status, bytes(self._error), _kept_headers(head)))
+        elif self._begun and head.length == 0 and not client.old:
+            client.write(LAST_CHUNK)  # no part of the body has carried the end
+        self._end(Ending.OK)
+        bounded = head.length is not None or head.bodiless(self._request.method)
+        client.done(keep=not client.old or (bounded and not self._begun))
+
+    def lost(self, error: Exception | None) -> None:
+        """The engine has closed the connection, or it broke."""
+        self._engine = None
+        if self._state is _State.TUNNEL:
+            self._end(Ending.OK)
+            self._client.done(keep=False)
+        elif self._state is _State.PASSING and self._body is not None and error is None:
+            try:
+                last = self._body.closed()
+            except MalformedError:
+                self._fail(Ending.BROKEN)
+            else:
+                if last and self._error is None:
+                    self._client.write(last)
+                self._complete(self._body)
+        elif (
+            self._state is _State.SENT and not self._buffer and not self._hints and self._passage is not None
+        ):
+            if self._reused:
+                self._connect(self._passage)  # it was dead when it was taken from the pool
+            else:
+                self._elsewhere(self._passage)
+        elif self._state is not _State.ENDED:
+            self._fail(Ending.BROKEN)
+
+    # --- endings ---
+
+    def _end(self, ending: Ending) -> None:
+        self._state = _State.ENDED
+        passage, self._passage = self._passage, None
+        if passage is None:
+            return
+        transfer = self._transfer
+        transfer.ending = ending
+        transfer.ended = self._clock()
+        if self._body is not None:
+            transfer.tail = self._body.tail()
+        self._door.finished(self._request, passage, transfer)
+
+    def _fail(self, ending: Ending) -> None:
+        """The engine fails the request: say so as the client understands it, or break off."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.cut()
+        body, head, state = self._body, self._head, self._state
+        self._end(ending)
+        if state is not _State.PASSING or self._error is not None:
+            self._tell(self._door.failed(self._request, ending))
+            return
+        assert head is not None  # noqa: S101 - of the state
+        assert body is not None  # noqa: S101 - of the state
+        open_ended = self._begun or head.length is None
+        if head.event_stream and not head.encoded and open_ended and body.between_events():
+            self._begun = True
+            self._tell(self._door.failed(self._request, ending))
+        else:
+            self._client.cut()
+
+    def _tell(self, answer: Answer) -> None:
+        """An answer of the gateway's own; as an event where a stream has begun."""
+        self._state = _State.ENDED
+        if self._begun:
+            self._write_error(answer)
+            self._client.done(keep=not self._client.old)
+        else:
+            self._client.answer(answer)
+
+    def _write_error(self, answer: Answer) -> None:
+        event = self._door.failed_event(self._request, answer)
+        self._client.write(event if self._client.old else chunked([event], last=True))
+
+    # --- the client ---
+
+    def gone(self) -> None:
+        """The client has closed the connection: nobody reads what an engine would generate."""
+        if self._state is _State.ENDED:
+            return
+        ending = Ending.OK if self._state is _State.TUNNEL else Ending.CLIENT_GONE
+        self._drop(ending)
+
+    def _drop(self, ending: Ending) -> None:
+        waiting, self._waiting = self._waiting, None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.cut()
+        if (
+            waiting is not None
+            and not waiting.cancel()
+            and not waiting.cancelled()
+            and not waiting.exception()
+        ):
+            where = waiting.result()  # granted a moment ago: its place has to be given back
+            self._passage = where if isinstance(where, Passage) else None
+        self._end(ending)
+
+    def full(self) -> None:
+        """The client takes no more for now."""
+        self._full_since = self._clock()
+        if self._engine is not None:
+            self._engine.pause_reading()
+        if self._state in {_State.PASSING, _State.TUNNEL}:
+            self._client.attend(self._full_since + self._limits.client_silence)
+
+    def ready(self) -> None:
+        """The client takes bytes again."""
+        self._full_since = math.inf
+        self._moved = self._clock()  # the engine was not silent, it was not listened to
+        if self._engine is not None:
+            self._engine.resume_reading()
+
+    def overdue(self, now: float) -> None:
+        """A comment is due in a stream that waits, or somebody was silent for too long."""
+        limits = self._limits
+        if now - self._full_since >= limits.client_silence:
+            self._drop(Ending.STALLED)
+            self._client.cut(at_once=True)
+            return
+        listening = self._state in {_State.SENT, _State.PASSING} and self._full_since == math.inf
+        if listening and now - self._moved >= limits.engine_silence:
+            self._fail(Ending.STALLED)
+            return
+        if self._comments():
+            self._comment()
+            self._client.attend(now + limits.wait_interval)
+        elif self._full_since != math.inf:
+            self._client.attend(self._full_since + limits.client_silence)
+        elif self._state in {_State.SENT, _State.PASSING}:
+            self._client.attend(self._moved + limits.engine_silence)
+        else:
+            self._client.attend(math.inf)
+
+    def _comments(self) -> bool:
+        if self._state is _State.WAITING:
+            return self._request.stream
+        return self._begun and self._state in {_State.CONNECTING, _State.SENT}
+
+    def _comment(self) -> None:
+        client = self._client
+        if client.full:
+            return
+        comment = self._door.keep_alive(self._request)
+        if not client.old:
+            comment = chunked([comment])
+        if not self._begun:
+            self._begun = True
+            framing = b"" if client.old else b"transfer-encoding: chunked\r\n"
+            keep = client.keep and not client.old
+            comment = _STREAM + framing + persistence(keep=keep, old=client.old) + b"\r\n" + comment
+        client.write(comment)
+
+    # --- websockets ---
+
+    def _switch(self, head: AnswerHead, rest: bytes) -> None:
+        if not self._request.upgrade:
+            raise MalformedError("it switches protocols unasked")
+        self._transfer.status = 101
+        self._state = _State.TUNNEL
+        lines = [head.start, *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", b""]
+        self._client.write(b"\r\n".join(lines) + rest)
+        self._client.attend(math.inf)
+        self._client.tunnel()
+
+    def fed(self, data: bytes) -> None:
+        """What a client sends through a tunnel."""
+        if self._engine is not None:
+            self._engine.transport.write(data)
+
+    def engine_full(self) -> None:
+        """The engine takes no more for now."""
+        if self._state is _State.TUNNEL:
+            self._client.pause_reading()
+
+    def engine_ready(self) -> None:
+        """The engine takes bytes again."""
+        if self._state is _State.TUNNEL:
+            self._client.resume_reading()
+
+
+def _kept_headers(head: AnswerHead) -> tuple[tuple[bytes, bytes], ...]:
+    found = (line.partition(b":") for line in head.lines)
+    return tuple((name.lower(), value.strip()) for name, _, value in found)
