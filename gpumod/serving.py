@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import stat
 from pathlib import Path
@@ -15,6 +16,7 @@ from gpumod.api import ApiDeps, create_app, serve
 from gpumod.config.schema import json_schema
 from gpumod.core.cards import DriverState
 from gpumod.core.errors import ConfigError, GpumodError
+from gpumod.runners.activation import address_of, inherited_sockets, keep_by_manager
 
 if TYPE_CHECKING:
     from gpumod.config.settings import Key as ConfiguredKey
@@ -55,19 +57,30 @@ class Listeners:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
+        self._kept = False
         self.addresses: tuple[str, ...] = ()
 
     def bind(self) -> None:
-        """Take the addresses; nobody is answered yet.
+        """Take the addresses; nobody is answered yet. Sockets that the service manager kept are used again.
 
         Raises:
             GpumodError: an address cannot be bound; the sentence says which and why.
         """
+        sockets: list[socket.socket] = []
+        path = self._settings.socket
         with contextlib.ExitStack() as unbind:
-            sockets = [unbind.enter_context(_tcp(one.host, one.port)) for one in self._settings.listen]
-            sockets.append(unbind.enter_context(_unix(self._settings.socket)))
+            here = {address_of(one): unbind.enter_context(one) for one in inherited_sockets()}
+            used = here if path.exists() else {key: one for key, one in here.items() if key != str(path)}
+            for listen in self._settings.listen:
+                kept = used.get(f"{listen.host} {listen.port}")
+                sockets.append(kept or unbind.enter_context(_tcp(listen.host, listen.port)))
+            sockets.append(used.get(str(path)) or unbind.enter_context(_unix(path)))
             unbind.pop_all()
+        unused = [one for one in here.values() if one not in sockets]
         self._sockets = sockets
+        self._kept = keep_by_manager(os.environ.get("NOTIFY_SOCKET", ""), sockets, unused=unused)
+        for one in unused:
+            one.close()
         names = [f"http://{host}:{port}" for host, port, *_ in (one.getsockname() for one in sockets[:-1])]
         self.addresses = (*names, str(self._settings.socket))
 
@@ -99,7 +112,7 @@ class Listeners:
             await asyncio.gather(self._task, return_exceptions=True)
         for one in self._sockets:
             one.close()
-        if self._sockets:
+        if self._sockets and not self._kept:
             self._settings.socket.unlink(missing_ok=True)
 
 

@@ -5,7 +5,11 @@ A box of its own with systemd as PID 1; the engines are scripted servers, and on
 
 import contextlib
 import re
+import socket
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -173,6 +177,41 @@ def test_engines_go_on_and_are_adopted_when_the_daemon_goes(chat, how):
     with chat.client() as client:
         assert any("adopted" in note for note in client.status().notes)
         assert client.service("chat").generation == int(next(iter(units)).rpartition("g")[2])
+
+
+def asked(path):
+    """The first line of an answer, over a connection of its own."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(60)
+        channel.connect(str(path))
+        channel.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return channel.makefile("rb").readline()
+
+
+@pytest.mark.parametrize("how", [restart, kill], ids=lambda how: how.__name__)
+def test_no_client_is_refused_while_the_daemon_is_restarted(chat, how):
+    done, answers = threading.Event(), []
+
+    def ask():
+        while not done.is_set():
+            try:
+                answers.append(asked(chat.box.path(chat.socket)))
+            except ConnectionResetError:  # it was being answered by the daemon that was killed
+                assert how is kill
+            time.sleep(0.002)
+
+    daemon = chat.show("MainPID")
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            how(chat)
+            assert_settled(chat, "chat")
+        finally:
+            done.set()
+        asking.result()
+    assert chat.show("MainPID") != daemon
+    assert set(answers) <= {b"HTTP/1.1 200 OK\r\n"} | ({b""} if how is kill else set())
+    assert len(answers) > 1
 
 
 def test_bad_settings_are_told_and_not_tried_again(chat):
