@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gpumod.access import AccessRules
-from gpumod.api.exposition import Metric
 from gpumod.core.events import Event
 from gpumod.core.job_ports import Jobs, ScheduleBook
+from gpumod.core.metrics import Metric
 from gpumod.core.ports import Events, Leases, Switching
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gpumod.api.exposition import Histogram, Metric, Sample
 from gpumod.core.cards import DriverState
+from gpumod.core.metrics import Histogram, Metric, Sample
 from gpumod.core.states import ServiceState
 from gpumod.core.switch import BoxState, StepState
 
@@ -29,8 +29,8 @@ class Metrics:
         self._counting = asyncio.Lock()
         self._counted: set[SwitchId] = set()
         self._ends: Counter[str] = Counter()
-        self._switches = Histogram()
-        self._steps = Histogram()
+        self._switches = Histogram("state")
+        self._steps = Histogram("step")
 
     async def count(
         self, latest: Iterable[SwitchRecord], read: Callable[[SwitchId], Awaitable[SwitchRecord]]
@@ -52,10 +52,10 @@ class Metrics:
         self._counted.add(record.id)
         self._ends[record.state] += 1
         if record.ended is not None:
-            self._switches.observe(record.state, record.ended - record.started)
+            self._switches.observe(record.ended - record.started, record.state)
         for step in record.steps:
             if step.seconds is not None and step.state in {StepState.DONE, StepState.FAILED}:
-                self._steps.observe(step.kind, step.seconds)
+                self._steps.observe(step.seconds, step.kind)
 
     def switches(self) -> tuple[Metric, ...]:
         """What was counted."""
@@ -66,13 +66,13 @@ class Metrics:
                 "gpumod_switch_duration_seconds",
                 "How long switches took.",
                 "histogram",
-                self._switches.samples("state"),
+                self._switches.samples(),
             ),
             Metric(
                 "gpumod_switch_step_duration_seconds",
                 "How long the steps of switches took.",
                 "histogram",
-                self._steps.samples("step"),
+                self._steps.samples(),
             ),
         )
 

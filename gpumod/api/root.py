@@ -12,10 +12,10 @@ from gpumod.api import metrics
 from gpumod.api.bodies import ReadyAnswer
 from gpumod.api.context import Caller, Context, Ctx, answer
 from gpumod.api.document import reading, shown
-from gpumod.api.exposition import MEDIA_TYPE, exposition
 from gpumod.api.page import PAGE, POLICY
 from gpumod.core.cards import DriverState
 from gpumod.core.errors import GpumodError
+from gpumod.core.metrics import MEDIA_TYPE, exposition
 
 router = APIRouter(tags=["root"])
 _PATIENCE = 2.0

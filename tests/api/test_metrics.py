@@ -4,7 +4,7 @@ import httpx2
 
 from gpumod.access.rules import API
 from gpumod.api import Metric, Sample
-from gpumod.api.exposition import exposition
+from gpumod.core.metrics import exposition
 from gpumod.testing.switching import FakeBox
 from gpumod.testing.switching_catalog import CARDS
 from tests.api.conftest import Build

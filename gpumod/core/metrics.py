@@ -1,7 +1,8 @@
-"""Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/."""
+"""Metrics, and Prometheus' text format for them: https://prometheus.io/docs/instrumenting/exposition_formats/."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -31,28 +32,36 @@ class Metric:
 
 
 class Histogram:
-    """Durations in seconds, counted per label."""
+    """Durations in seconds, counted per combination of labels.
 
-    def __init__(self) -> None:
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+    Args:
+        labels: the names of the labels.
+        buckets: upper ends in seconds.
+    """
 
-    def observe(self, label: str, seconds: float) -> None:
-        """Count one duration."""
-        counts = self._counts.setdefault(label, [0] * (len(BUCKETS) + 1))
-        counts[next((i for i, end in enumerate(BUCKETS) if seconds <= end), len(BUCKETS))] += 1
-        self._sums[label] = self._sums.get(label, 0.0) + seconds
+    def __init__(self, *labels: str, buckets: tuple[float, ...] = BUCKETS) -> None:
+        self._names = labels
+        self._buckets = buckets
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
 
-    def samples(self, label_name: str) -> tuple[Sample, ...]:
-        """Cumulative buckets, sum and count per label."""
+    def observe(self, seconds: float, *labels: str) -> None:
+        """Count one duration, under the labels' values."""
+        counts = self._counts.setdefault(labels, [0] * (len(self._buckets) + 1))
+        counts[bisect_left(self._buckets, seconds)] += 1
+        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Cumulative buckets, sum and count per combination of labels."""
         made: list[Sample] = []
-        for label, counts in sorted(self._counts.items()):
+        for labels, counts in sorted(self._counts.items()):
+            told = dict(zip(self._names, labels, strict=True))
             total = 0
-            for end, count in zip((*BUCKETS, float("inf")), counts, strict=True):
+            for end, count in zip((*self._buckets, float("inf")), counts, strict=True):
                 total += count
-                made.append(Sample(total, {label_name: label, "le": _number(end)}, "_bucket"))
-            made.append(Sample(self._sums[label], {label_name: label}, "_sum"))
-            made.append(Sample(total, {label_name: label}, "_count"))
+                made.append(Sample(total, {**told, "le": _number(end)}, "_bucket"))
+            made.append(Sample(self._sums[labels], told, "_sum"))
+            made.append(Sample(total, told, "_count"))
         return tuple(made)
 
 
