@@ -33,7 +33,9 @@ _SERVICE_TOLD: Final = frozenset(
     {"engine", "build", "argv", "files", "cards", "context", "slots", "kv_cache", "sampler",
      "id", "preset", "fingerprint"}
 )  # fmt: skip
-_CARD_TOLD: Final = frozenset({"id", "name", "total", "compute_capability", "power_watts", "temperature"})
+_CARD_TOLD: Final = frozenset(
+    {"id", "name", "total", "compute_capability", "power_watts", "power_limit_watts", "temperature"}
+)
 _LONGEST: Final = 200
 
 Values = tuple[str, ...]
@@ -116,6 +118,7 @@ def _box(results: Sequence[Result]) -> Iterator[tuple[str, Values]]:
     yield "card", names
     if len(set(names)) == 1:
         yield "which card", tuple(", ".join(_text(card.get("id")) for card in each) for each in cards)
+    yield "power limit", tuple(", ".join(_of(each, "power_limit_watts")) or NOTHING for each in cards)
     for key in _others([card for each in cards for card in each], _CARD_TOLD):
         yield f"card's {key.replace('_', ' ')}", tuple(", ".join(_of(each, key)) for each in cards)
     hosts = [_mapping(one.get("host")) for one in every]
@@ -158,6 +161,16 @@ def _loads(hosts: Sequence[Mapping[str, object]]) -> Values:
     if len(known) == len(loads) and max(known) - min(known) <= _LOAD:
         return ("like",) * len(loads)
     return tuple(NOTHING if load is None else f"{load:.0%} of its processors" for load in loads)
+
+
+def busy(result: Result) -> float | None:
+    """The most that the host was loaded meanwhile, as a share of its processors; None: not known."""
+    host = _mapping(result.provenance.get("host"))
+    most = _mapping(result.provenance.get("host_load_at_end")).get("load_max")
+    begun, cpus = _load(host), host.get("cpus")
+    if begun is None or not isinstance(cpus, int) or not isinstance(most, int | float):
+        return begun
+    return max(begun, most / cpus)
 
 
 def _load(host: Mapping[str, object]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from gpumod.bench.comparison.axes import axes_of, credit_of
+from gpumod.bench.comparison.axes import axes_of, busy, credit_of
 from gpumod.bench.comparison.findings import LEVEL, adjusted, by_formula, finding
 from gpumod.bench.comparison.recommend import recommend
 from gpumod.core.comparison import Comparison, ComparisonReport, Finding, Pair, Side
@@ -15,9 +15,12 @@ from gpumod.core.spec import Mode
 
 MOST: Final = 8
 _HARMLESS: Final = frozenset(
-    {"iterations", "attempts", "repeats", "depths", "concurrency", "packs", "sampler"}
+    {"iterations", "attempts", "repeats", "sessions", "depths", "concurrency", "packs", "checks"}
+    | {"sampler", "thinking"}
 )
-"""How often and which cases, and the sampler, which is an axis: what they have in common can be compared."""
+"""How often and which cases, and how the model is asked, which are axes: what is common can be compared."""
+_BUSY: Final = 0.5
+"""Share of a host's processors from which on others may well have slowed a target down."""
 _SAYS_NOTHING: Final = (Outcome.SANDBOX, Outcome.REFUSED, Outcome.DISCONNECTED)
 
 
@@ -121,6 +124,9 @@ def _warnings(names: Sequence[str], results: Sequence[Result]) -> Iterator[str]:
     for name, result in zip(names, results, strict=True):
         for sentence in result.integrity:
             yield f"Do not trust {name}: {sentence}"
+        load = busy(result)
+        if load is not None and load > _BUSY:
+            yield f"The host was busy while {name} was measured: up to {100 * load:.0f} % of its processors"
         silent = sum(result.outcomes.get(outcome.value, 0) for outcome in _SAYS_NOTHING)
         if silent:
             every = sum(result.outcomes.values())
@@ -154,6 +160,11 @@ def _pairs(names: Sequence[str], results: Sequence[Result]) -> tuple[Pair, ...]:
 
 
 def _notes(findings: Iterable[Finding], tests: int, missing: Sequence[str]) -> Iterator[str]:
+    if tests:
+        yield (
+            "The intervals and tests are over the samples of one run each: how much two runs of the very "
+            "same thing differ is not in them."
+        )
     if tests > 1:
         shown = [one for one in findings if one.verdict in {"higher", "lower"}]
         kept = [one for one in shown if one.adjusted_p is not None and one.adjusted_p < LEVEL]

@@ -28,7 +28,7 @@ class Model:
 
     Args:
         name: of the first file, without its quantisation; `-` where nothing is recorded.
-        quantisation: `-` where the name says none.
+        quantisation: `-` where neither the file nor its name says one.
         files: the model's own.
         further: a projector, a draft.
     """
@@ -72,7 +72,18 @@ def model_of(service: Mapping[str, object]) -> Model:
         return Model("-", "-", (), ())
     name = split_name(files[0][0])
     own = tuple(one for one in files if split_name(one[0]) == name)
-    return Model(name[0] or "-", name[1] or "-", own, tuple(one for one in files if one not in own))
+    further = tuple(one for one in files if one not in own)
+    return Model(name[0] or "-", _quantisation(service, name[1]) or "-", own, further)
+
+
+def _quantisation(service: Mapping[str, object], named: str) -> str:
+    """By the first file's header, as far as it was read; names add what headers do not know, such as `UD`."""
+    files = service.get("files")
+    first = files[0] if isinstance(files, list | tuple) and files else None
+    read = str(first.get("quant") or "") if isinstance(first, Mapping) else ""
+    if not read or read.upper() == named:
+        return named
+    return f"{read} (named {named})" if named else read
 
 
 def shown_files(every: Sequence[Files]) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ def test_the_same_has_no_axis():
         ({"files": [file("/models/gemma-Q8_0.gguf", 200)]}, ["quantisation"]),
         ({"files": [file("/models/qwen-Q4_K_M.gguf")]}, ["model"]),
         ({"files": [file(), file("/models/mmproj-F16.gguf")]}, ["further files"]),
+        ({"files": [file() | {"quant": "Q4_K_M"}]}, []),
+        ({"files": [file() | {"quant": "Q6_K"}]}, ["quantisation"]),
         ({"engine": "vllm"}, ["engine"]),
         ({"build": "b9001"}, ["build"]),
         ({"argv": ["/usr/bin/llama-server", *ARGV[1:]]}, ["binary"]),
@@ -63,7 +65,7 @@ def test_an_axis_of_the_launch_is_named(more, axes):
         ({"cards": [{"id": "GPU-2", "name": "RTX 3090", "total": 2**34}]}, ["card"]),
         (
             {"cards": [{"id": "GPU-1", "name": "RTX 4090", "total": 2**34, "power_limit_watts": 300}]},
-            ["card's power limit watts"],
+            ["power limit"],
         ),
         ({"host": {"system": "Linux", "memory": 2**36, "load": [9.0], "cpus": 16}}, ["host's load"]),
         ({"host": {"system": "Linux", "memory": 2**36, "load": [0.6], "cpus": 16}}, []),
@@ -143,3 +145,9 @@ def test_flags_are_read_by_their_long_names_without_places():
     assert flags_of(argv, ["/models/q/model.safetensors"]) == {
         "argument": "serve FILE", "--ctx-size": "5", "--temp": "-1", "--lora": "b.gguf", "-v": "on",
     }  # fmt: skip
+
+
+def test_the_header_is_believed_and_the_name_is_told_beside_it():
+    odd = service(files=[file("/models/gemma-UD-Q4_K_XL.gguf") | {"quant": "Q4_K_M"}])
+    (axis,) = axes_of([BASE, result("b", provenance=provenance(odd))])
+    assert (axis.name, axis.values) == ("quantisation", ("Q4_K_M", "Q4_K_M (named UD-Q4_K_XL)"))

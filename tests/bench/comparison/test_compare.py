@@ -165,8 +165,17 @@ def test_holm_counts_every_test():
 
 def test_many_tests_are_warned_of():
     base, other = the_published_pair()
-    assert "2 tests were made" in compare([base, other]).pairs[0].notes[0]
-    assert "1 show one here; 1 still do" in compare([base, other]).pairs[0].notes[0]
+    one_run, many = compare([base, other]).pairs[0].notes
+    assert "how much two runs of the very same thing differ is not in them" in one_run
+    assert "2 tests were made" in many
+    assert "1 show one here; 1 still do" in many
+
+
+def test_a_busy_host_is_warned_of():
+    base, other = the_published_pair()
+    loaded = provenance(host_load_at_end={"load_max": 12.0})
+    found = compare([base, replace(other, provenance=loaded)])
+    assert found.warnings == ("The host was busy while qat was measured: up to 75 % of its processors",)
 
 
 @pytest.mark.parametrize(
