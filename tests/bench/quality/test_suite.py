@@ -207,7 +207,8 @@ def test_own_packs_come_from_the_folder_and_are_named_with_their_hash(tmp_path):
 
 
 def test_the_daemons_suites_have_the_packs_of_the_configured_folder(tmp_path):
-    (tmp_path / "mine.yaml").write_text(OWN)
+    (tmp_path / "quality").mkdir()
+    (tmp_path / "quality" / "mine.yaml").write_text(OWN)
     assert "mine@" in str(suites_with(tmp_path)["quality"]().parameters({"packs": ["mine"]}))
     with pytest.raises(InvalidRequestError, match="no pack 'mine'"):
         SUITES["quality"]().parameters({"packs": ["mine"]})

@@ -38,6 +38,17 @@ def program(recipe: RecipeFile, environment: Mapping[str, str]) -> str | None:
     return shutil.which(name, path=environment["PATH"])
 
 
+def missing(recipe: RecipeFile, environment: Mapping[str, str]) -> str:
+    """The first program or path that the recipe needs and that is not there; empty where all are."""
+    word = recipe.argv[0]
+    for name in (word if isinstance(word, str) else word[0], *recipe.needs):
+        path = _home(name, environment)
+        found = Path(path).exists() if "/" in path else shutil.which(path, path=environment["PATH"])
+        if not found:
+            return name
+    return ""
+
+
 def without_values(text: str, recipe: RecipeFile, environment: Mapping[str, str]) -> str:
     """The text without the values of the recipe's variables, which may be secrets."""
     for name in (*recipe.inherit, *recipe.env):

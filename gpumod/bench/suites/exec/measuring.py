@@ -98,9 +98,8 @@ class ExecSuite:
             )
         if file.runs_model_code and os.geteuid() == 0 and not identity(self._user):
             return f"the recipe {file.recipe} executes what the model wrote, and would do so as root"
-        if around.program(file, around.base(file, self._user)) is None:
-            return f"{file.argv[0]} was not found: {file.install}"
-        return ""
+        missing = around.missing(file, around.base(file, self._user))
+        return f"{missing} was not found: {file.install}" if missing else ""
 
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
         """The runs."""

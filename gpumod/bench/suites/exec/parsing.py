@@ -141,9 +141,12 @@ def _take(found: Found, formula: str, metric: MetricFile, document: object, name
     for count, item in enumerate(_items(document, metric.each)):
         if count >= MOST_ITEMS:
             raise OutputError(f"there are more than {MOST_ITEMS} items for {formula}")
+        if metric.only is not None and not re.fullmatch(metric.only, _words(["$key"], item, name)):
+            continue
         if not all(_is(item.value, path, wanted) for path, wanted in metric.where.items()):
             continue
         value = next((number_of(one.value) for one in find(item.value, metric.value)), None)
+        value = metric.otherwise if value is None else value
         if value is None:
             continue
         _add(found, formula, metric, item, name, value * metric.factor)

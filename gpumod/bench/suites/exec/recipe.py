@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,15 @@ from gpumod.bench.formulas import Formula
 from gpumod.bench.suites.exec.options import option_value
 from gpumod.bench.suites.exec.recipe_file import PLACES, MetricFile, RecipeFile, placeholders
 from gpumod.config.documents import Document, DocumentError, Location, parse_document, read_text
-from gpumod.config.problems import close_to, config_error, findings_of, known_keys, located, problem_at
+from gpumod.config.problems import (
+    Finding,
+    close_to,
+    config_error,
+    findings_of,
+    known_keys,
+    located,
+    problem_at,
+)
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.spec import Problem
 
@@ -119,10 +127,17 @@ def read_recipe(path: Path) -> tuple[Recipe | None, list[Problem]]:
         file = RecipeFile.model_validate(document.value)
     except ValidationError as error:
         found = findings_of(error, document.value, keys=known_keys(RecipeFile))
-        return None, [located(document, one) for one in found]
+        return None, [located(document, _of_the_key(one)) for one in found]
     problems = list(_problems(document, file, path.stem))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return (None, problems) if problems else (Recipe(file, digest), [])
+
+
+def _of_the_key(finding: Finding) -> Finding:
+    """A finding about a key itself: pydantic's own word for that is no step of the document."""
+    return (
+        replace(finding, location=finding.location[:-1]) if finding.location[-1:] == ("[key]",) else finding
+    )
 
 
 def _problems(document: Document, file: RecipeFile, stem: str) -> Iterator[Problem]:

@@ -8,17 +8,22 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from gpumod.bench.suites.exec.paths import steps_of
-from gpumod.config.fields import Duration, Strict, Text
+from gpumod.config.fields import LongerThanZero, Strict, Text, VariableName
 
 PLACES: Final = frozenset({"url", "model", "model_file", "context", "slots", "cards", "output"})
 """What stands in braces for a fact of the target or of the run."""
-NAME_PATTERN: Final = r"^[a-z][a-z0-9_-]{0,40}$"
-_VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,100}$"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
 
 
 def _path(text: str) -> str:
     steps_of(text)
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("is not a name: lower-case letters, digits, - and _, at most 41, a letter first")
     return text
 
 
@@ -44,10 +49,9 @@ def filled(text: str, values: dict[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
 
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Name = Annotated[str, AfterValidator(_name)]
 Path = Annotated[str, AfterValidator(_path)]
 Regex = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_regex)]
-Variable = Annotated[str, Field(pattern=_VARIABLE)]
 Words = list[Text]
 
 
@@ -85,7 +89,9 @@ class MetricFile(Strict):
         definition: what it is, exact enough to be compared.
         each: a path to the items; those of a list are taken one by one.
         where: only items that have these values.
-        value: a path within an item.
+        only: a regular expression: only items whose `$key` matches it as a whole.
+        value: a path within an item; without it, the item itself.
+        otherwise: the value of an item that has no number there; without it, such an item is left out.
         factor: the number is multiplied by it, for units such as milliseconds.
         at: paths within an item whose values tell this number from others of the same metric; `$key` is
             what `*` in `each` stood for, `$name` what `name` of the source found in the file's name.
@@ -98,7 +104,9 @@ class MetricFile(Strict):
     larger_is_better: bool | None
     each: Path = ""
     where: dict[str, bool | int | float | str] = Field(default={})
-    value: Path = Field(min_length=1)
+    only: Regex | None = None
+    value: Path = ""
+    otherwise: float | None = None
     factor: float = Field(default=1.0, gt=0)
     at: list[Path] = Field(default=[], max_length=6)
     key: list[Path] = Field(default=[], max_length=6)
@@ -150,6 +158,7 @@ class RecipeFile(Strict):
         recipe: its name, which is the file's.
         version: grows with every change that changes what a number means.
         install: what to do where the program is not there.
+        needs: further programs and paths that have to be there.
         argv: the words of the command. An inner list of words is left out as a whole where a placeholder in
             it has no value.
         version_argv: the command that prints the harness's own version.
@@ -167,14 +176,15 @@ class RecipeFile(Strict):
     version: int = Field(ge=1)
     description: str = Field(min_length=1)
     install: str = Field(min_length=1)
+    needs: list[str] = Field(default=[])
     argv: list[Text | Words] = Field(min_length=1)
     version_argv: Words = Field(default=[])
     path: list[str] = Field(default=[])
-    env: dict[Variable, Text] = Field(default={})
-    inherit: list[Variable] = Field(default=[])
+    env: dict[VariableName, Text] = Field(default={})
+    inherit: list[VariableName] = Field(default=[])
     against: Literal["endpoint", "model"] = "endpoint"
     runs_model_code: bool = False
     trusted: bool = False
-    timeout: Duration = 3600.0
+    timeout: LongerThanZero = 3600.0
     options: dict[Name, OptionFile] = Field(default={})
     results: list[SourceFile] = Field(min_length=1)

@@ -107,7 +107,7 @@ async def _in_folder(order: Order, case: str, bench: Bench, folder: Path) -> Sam
         "recipe": order.recipe.name,
         "version": version or around.without_values(found.version, file, environment),
         "command": command,
-        "variables": sorted({*file.env, *file.inherit}),
+        "variables": sorted({*file.env, *file.inherit} & environment.keys()),
         "status": done.status,
         "errors": errors[-_LONGEST_TAIL:],
         "notes": found.notes + (["the standard output was longer than what is kept"] if done.cut else []),
