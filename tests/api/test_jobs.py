@@ -55,6 +55,13 @@ async def test_a_job_is_done_and_what_it_found_can_be_read(
     assert {one["target"] for one in results} == {"gemma-chat", "chat"}
     assert results[0]["metrics"][0]["unit"] == "tokens/s"
     assert len((await client.get(f"{API}/results", params={"limit": 1})).json()) == 1
+    for wish, targets in (
+        ({"suite": "speed", "target": "chat"}, ["chat"]),
+        ({"suite": "soak"}, []),
+        ({"target": "other"}, []),
+    ):
+        found = (await client.get(f"{API}/results", params=wish)).json()
+        assert [one["target"] for one in found] == targets
 
 
 async def test_a_running_job_tells_how_long_it_still_takes(

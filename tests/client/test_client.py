@@ -263,7 +263,8 @@ def test_a_job_from_end_to_end(client, daemon):
     assert len(client.samples(job.id)) == 3
     (result,) = client.results(job.id)
     assert result.outcomes == {"ok": 3}
-    assert client.results() == (result,)
+    assert client.results() == client.results(suite="speed", target=result.target) == (result,)
+    assert client.results(suite="soak") == client.results(target="other") == ()
     assert client.report(job.id).startswith("# `speed` on `gemma-chat` (one)")
     assert json.loads(client.report(job.id, "json"))["format"] in str(client.report_schema())
     assert client.report(job.id, "html").startswith("<!DOCTYPE html>")

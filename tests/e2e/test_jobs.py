@@ -61,8 +61,8 @@ def submit(box, repeats):
     return ask(box, lambda jobs: jobs.submit(JobRecord(JobId("j1"), request, JobState.QUEUED, 0.0)))
 
 
-def job(box):
-    return ask(box, lambda jobs: jobs.job("j1"))
+def job(box, name="j1"):
+    return ask(box, lambda jobs: jobs.job(name))
 
 
 def samples(box):
@@ -93,7 +93,19 @@ def test_a_job_measures_llama_cpp_and_the_mode_is_back(box):
     (service,) = result.provenance["services"]
     assert service["id"] == "tiny"
     assert service["files"][0]["size"] == (box.root / "tiny.gguf").stat().st_size
+    assert service["files"][0]["quant"] == "F32"
+    assert service["build"]
+    assert result.provenance["requests"]["others"] == {"prompt_tokens": 0.0, "generated_tokens": 0.0}
     assert result.integrity == ()
+    switch = JobRequest("switch", ("tiny",), {"other": "chat", "repeats": 1})
+    ask(box, lambda jobs: jobs.submit(JobRecord(JobId("j2"), switch, JobState.QUEUED, 0.0)))
+    box.wait_until("the switches are over", lambda: job(box, "j2").state.ended, PATIENCE)
+    assert (job(box, "j2").state, job(box, "j2").reason) == (JobState.DONE, ""), box.log()
+    (result,) = ask(box, lambda jobs: jobs.results("j2"))
+    assert result.integrity == ()
+    values = {metric.formula: metric.value for metric in result.metrics}
+    for way in ("there", "back"):
+        assert 0 < values[f"switch.ready.v1@{way}"] < values[f"switch.total.v1@{way}"]
 
 
 @pytest.mark.parametrize(

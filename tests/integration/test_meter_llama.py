@@ -148,6 +148,7 @@ async def test_its_counters_grow_by_what_the_meter_has_entered_and_by_what_other
     token = LEDGER.set(ledger)
     try:
         others.begin(1, await _counters(endpoint))
+        cached = 0
         for number in range(4):  # the later ones find the earlier ones' beginning in the cache
             words = [{"role": "user", "content": "the same beginning of all of them " * 20 + str(number)}]
             reply = await chat(
@@ -158,8 +159,7 @@ async def test_its_counters_grow_by_what_the_meter_has_entered_and_by_what_other
             assert now.busy == 0
             assert others.after(1, now, ledger.take())
             assert others._open == (0, 0), "to the token"
-        cached = reply.usage.cached
-        assert cached is not None
+            cached = reply.usage.cached or 0
         assert cached > 20
         LEDGER.set(None)
         foreign = await chat(endpoint, ASK, sampler=GREEDY, max_tokens=40, timeout=60.0, clock=SystemClock())
