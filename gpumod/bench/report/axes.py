@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _TICKS = 5
@@ -56,11 +56,19 @@ def axis_of(
     return Axis(max(low - room, min(least, low)), min(high + room, max(most, high)), start, end)
 
 
-def tick_text(number: float, unit: str) -> str:
-    """What stands beside a tick: all of its digits, and none of those that binary fractions add."""
+def tick_texts(ticks: Sequence[float], unit: str) -> list[str]:
+    """What stands beside ticks: as many digits as tell them apart, and none that binary fractions add."""
+    texts: list[str] = []
+    for digits in (6, 9, 12):
+        texts = [_number(one, digits) for one in ticks]
+        if len(set(texts)) == len(texts):
+            break
+    return [f"{text} {unit}".strip() for text in texts]
+
+
+def _number(number: float, digits: int) -> str:
     rounded = round(number, 12)
-    text = f"{rounded:.0f}" if rounded.is_integer() and abs(rounded) < 1e15 else f"{rounded:.6g}"
-    return f"{text} {unit}".strip()
+    return f"{rounded:.0f}" if rounded.is_integer() and abs(rounded) < 1e15 else f"{rounded:.{digits}g}"
 
 
 def _round_step(rough: float) -> float:

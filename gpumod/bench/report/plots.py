@@ -1,4 +1,4 @@
-"""Plots as SVG, made of nothing but shapes with classes: colours come from the page's style. Pure."""
+"""Plots as SVG, made of nothing but shapes: colours come from the page's style, by their classes. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from gpumod.bench.report.axes import Axis, axis_of, tick_text
+from gpumod.bench.report.axes import Axis, axis_of, tick_texts
 from gpumod.bench.report.quantities import shown_in
 from gpumod.bench.report.texts import plain
 
@@ -126,7 +126,8 @@ def _dots(row: Dots, axis: Axis, y: float) -> str:
     if row.low is not None and row.high is not None:
         left, right = axis.at(row.low), axis.at(row.high)
         parts.append(
-            f'<rect class="range" x="{left}" y="{y - 6}" width="{max(1.0, right - left):.1f}" height="12"/>'
+            f'<rect class="range" fill-opacity=".25" x="{left}" y="{y - 6}" '
+            f'width="{max(1.0, right - left):.1f}" height="12"/>'
         )
     for number, value in enumerate(_some(row.values)):
         # Rows of five heights, so that equal samples are seen to be several.
@@ -134,7 +135,9 @@ def _dots(row: Dots, axis: Axis, y: float) -> str:
         parts.append(f'<circle class="dot" cx="{axis.at(value)}" cy="{height}" r="2.5"/>')
     if row.value is not None and math.isfinite(row.value):
         x = axis.at(row.value)
-        parts.append(f'<line class="estimate" x1="{x}" x2="{x}" y1="{y - 10}" y2="{y + 10}"/>')
+        parts.append(
+            f'<line class="estimate" stroke="currentColor" x1="{x}" x2="{x}" y1="{y - 10}" y2="{y + 10}"/>'
+        )
     return "".join(parts)
 
 
@@ -149,12 +152,16 @@ def _line(series: Series, across: Axis, up: Axis, number: int) -> str:
     step = math.ceil(len(points) / _MOST_DOTS) or 1
     points = points[::step]
     way = " ".join(f"{across.at(point.x)},{up.at(point.y)}" for point in points)
-    parts = [f'<polyline class="way s{number}" points="{way}"/>'] if len(points) <= _MOST_JOINED else []
+    parts = (
+        [f'<polyline class="way s{number}" fill="none" stroke="currentColor" points="{way}"/>']
+        if len(points) <= _MOST_JOINED
+        else []
+    )
     for point in points:
         x, y = across.at(point.x), up.at(point.y)
         if point.low is not None and point.high is not None:
             ends = f'y1="{up.at(point.low)}" y2="{up.at(point.high)}"'
-            parts.append(f'<line class="whisker s{number}" x1="{x}" x2="{x}" {ends}/>')
+            parts.append(f'<line class="whisker s{number}" stroke="currentColor" x1="{x}" x2="{x}" {ends}/>')
         parts.append(_mark(number, x, y))
     return "".join(parts)
 
@@ -179,14 +186,18 @@ def _legend(series: Sequence[Series]) -> str:
 
 
 def _ticks_below(axis: Axis, unit: str, bottom: float) -> str:
-    return "".join(_tick_below(axis.at(one), tick_text(one, unit), bottom) for one in axis.ticks())
+    return _below(axis, axis.ticks(), unit, bottom)
 
 
 def _ticks_across(axis: Axis, unit: str, points: Iterable[Point]) -> str:
     """Under the points themselves, where there are any; else under round numbers."""
     numbers = sorted({point.x for point in points}) or axis.ticks()
-    bottom = _TOP + _HEIGHT
-    return "".join(_tick_below(axis.at(one), tick_text(one, unit), bottom) for one in numbers)
+    return _below(axis, numbers, unit, _TOP + _HEIGHT)
+
+
+def _below(axis: Axis, numbers: Sequence[float], unit: str, bottom: float) -> str:
+    texts = tick_texts(numbers, unit)
+    return "".join(_tick_below(axis.at(one), text, bottom) for one, text in zip(numbers, texts, strict=True))
 
 
 def _tick_below(x: float, text: str, bottom: float) -> str:
@@ -196,10 +207,11 @@ def _tick_below(x: float, text: str, bottom: float) -> str:
 
 def _ticks_left(axis: Axis, unit: str) -> str:
     found = []
-    for one in axis.ticks():
+    ticks = axis.ticks()
+    for one, text in zip(ticks, tick_texts(ticks, unit), strict=True):
         y = axis.at(one)
         found.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        found.append(_text(_LEFT - 8, y + 4, tick_text(one, unit), "end"))
+        found.append(_text(_LEFT - 8, y + 4, text, "end"))
     return "".join(found)
 
 

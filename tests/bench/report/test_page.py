@@ -18,7 +18,7 @@ VOID = {"meta"}
 _KNOWN = """html head meta title style body main section h1 h2 h3 p b i ul li dl dt dd code pre div span table
 caption thead tbody tr th td details summary figure figcaption svg line text rect circle polyline polygon"""
 _GIVEN = """lang charset name content http-equiv class role scope aria-label viewbox xmlns x y x1 x2 y1 y2 cx
-cy r width height points text-anchor"""
+cy r width height points text-anchor fill stroke fill-opacity"""
 KNOWN, GIVEN = set(_KNOWN.split()), set(_GIVEN.split())
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gpumod.bench.report.axes import Axis, axis_of, tick_text
+from gpumod.bench.report.axes import Axis, axis_of, tick_texts
 from gpumod.bench.report.plots import Dots, Point, Series, dot_plot, line_plot
 from gpumod.bench.report.quantities import duration, instant, interval, quantity, size
 
@@ -50,8 +50,9 @@ def test_ticks_are_round_and_on_the_axis() -> None:
         assert 1 <= len(ticks) <= 20
         assert all(low - 1e-9 <= one <= high * (1 + 1e-9) + 1e-9 for one in ticks)
     assert Axis(0, 1, 0, 1).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert tick_text(0.1 + 0.2, "ms") == "0.3 ms"
-    assert tick_text(16384.0, "") == "16384"
+    assert tick_texts([0.1 + 0.2, 16384.0], "ms") == ["0.3 ms", "16384 ms"]
+    near = tick_texts([18.0, 18.0000001], "GiB")
+    assert near == ["18 GiB", "18.0000001 GiB"]
 
 
 def test_equal_factors_are_equally_far_apart_on_a_logarithmic_axis() -> None:
