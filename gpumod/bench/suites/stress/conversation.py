@@ -43,7 +43,7 @@ async def check(case: Case, parameters: Parameters, asker: Asker) -> Finding:
         messages.append(assistant(said(reply)[:_KEPT]))
     messages.append(user(fact.question))
     reply = await asker.answer(messages)
-    numbers, share = reading(reply, "conversation"), cached_share(reply)
+    numbers, share = reading(reply, "conversation", cached=True), cached_share(reply)
     if share is not None:
         numbers[f.CONVERSATION_CACHED.id] = share
     return judged(wrong_code(said(reply), fact), numbers, {"answer": said(reply)[:LONGEST]})

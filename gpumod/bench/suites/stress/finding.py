@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gpumod.bench.formulas import AT, Formula
 from gpumod.bench.meter.reply import Reply
-from gpumod.bench.suites.speed.numbers import ttft
+from gpumod.bench.suites.speed.numbers import CACHED_LIMIT, cached_share, ttft
 from gpumod.bench.suites.stress import formulas as f
 from gpumod.core.job import Outcome
 
@@ -38,10 +38,23 @@ def at(formula: Formula, setting: object) -> str:
     return f"{formula.id}{AT}{setting}"
 
 
-def reading(reply: Reply, setting: object) -> dict[str, float]:
-    """How long the prompt of a request was, and how long it took to be read."""
+def fresh(reply: Reply) -> bool:
+    """Whether the server read the prompt itself, as far as it tells: another job may have sent the same."""
+    return (cached_share(reply) or 0.0) <= CACHED_LIMIT
+
+
+def reading(reply: Reply, setting: object, *, cached: bool = False) -> dict[str, float]:
+    """How long the prompt of a request was, and how long it took to be read.
+
+    Args:
+        reply: to the request.
+        setting: of both numbers.
+        cached: whether the prompt is meant to come out of the server's cache.
+    """
     time, usage = ttft(reply), reply.usage
-    numbers: dict[str, float] = {} if time is None else {at(f.TTFT, setting): time}
+    numbers: dict[str, float] = {}
+    if time is not None and (cached or fresh(reply)):
+        numbers[at(f.TTFT, setting)] = time
     if usage is not None:
         numbers[at(f.PROMPT, setting)] = float(usage.prompt)
     return numbers

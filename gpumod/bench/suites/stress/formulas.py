@@ -21,7 +21,8 @@ NEEDLE: Final = Formula(
 TTFT: Final = Formula(
     "stress.ttft.v1", "s",
     "Seconds from handing a case's last long request to the socket until the first delta was complete. At "
-    "the check; of needles, at the prompt's nominal tokens.",
+    "the check; of needles, at the prompt's nominal tokens. But for the checks `conversation` and `repeat`, "
+    "no value where the server took more than a tenth of the prompt from its cache.",
     larger_is_better=False,
 )  # fmt: skip
 PROMPT: Final = Formula(
@@ -51,7 +52,8 @@ REASONING_RIGHT: Final = Formula(
 )  # fmt: skip
 REPEAT_FIRST: Final = Formula(
     "stress.repeat.ttft.first.v1", "s",
-    "TTFT of the first of several requests with one and the same long prompt.",
+    "TTFT of the first of several requests with one and the same long prompt. No value where the server "
+    "took more than a tenth of it from its cache: it knew the prompt from another job.",
     larger_is_better=False,
 )  # fmt: skip
 REPEAT_LATER: Final = Formula(

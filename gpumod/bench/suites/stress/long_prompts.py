@@ -12,7 +12,7 @@ from gpumod.bench.suites._common.memory import held
 from gpumod.bench.suites._common.texts import Fact, Size, facts, sentences
 from gpumod.bench.suites.speed.numbers import cached_share, ttft
 from gpumod.bench.suites.stress import formulas as f
-from gpumod.bench.suites.stress.finding import Finding, at, judged, reading
+from gpumod.bench.suites.stress.finding import Finding, at, fresh, judged, reading
 from gpumod.bench.suites.stress.parameters import Parameters
 from gpumod.core.job import Outcome
 from gpumod.core.job_ports import Case
@@ -78,11 +78,12 @@ async def repeat(case: Case, parameters: Parameters, asker: Asker) -> Finding:
 
 def _numbers(asker: Asker, times: int) -> dict[str, float]:
     replies = asker.replies[-times:]
-    numbers = reading(replies[-1], "repeat")
+    numbers = reading(replies[-1], "repeat", cached=True)
     first, *later = (ttft(one) for one in replies)
-    known = [one for one in later if one is not None]
-    if first is not None and known:
-        numbers |= {f.REPEAT_FIRST.id: first, f.REPEAT_LATER.id: statistics.median(known)}
+    if first is not None and fresh(replies[0]):
+        numbers[f.REPEAT_FIRST.id] = first
+    if known := [one for one in later if one is not None]:
+        numbers[f.REPEAT_LATER.id] = statistics.median(known)
     shares = [share for one in replies[1:] if (share := cached_share(one)) is not None]
     if shares:
         numbers[f.REPEAT_CACHED.id] = statistics.fmean(shares)

@@ -67,6 +67,17 @@ async def test_a_needle_is_found_in_a_prompt_of_the_depth_asked_for():
     assert sample.details["requests"][-1]["ttft"] == 0.5
 
 
+async def test_a_prompt_out_of_an_earlier_jobs_cache_is_no_measurement_of_reading():
+    known = but(lambda body: right(body, cached=tokens_of(body) // 2))
+    sample, _ = await check("needle", known, depths=[0.5])
+    assert passed(sample, "needle")
+    assert not [key for key in sample.numbers if "ttft" in key]
+    sample, _ = await check("repeat", known, again=2)
+    assert passed(sample, "repeat")
+    assert "stress.repeat.ttft.first.v1" not in sample.numbers
+    assert sample.numbers["stress.repeat.ttft.later.v1"] == 0.5
+
+
 @pytest.mark.parametrize("said", ["123456", "It is 123456 or CODE.", "I do not know."])
 async def test_a_needle_that_is_not_found(said):
     def answer(body):

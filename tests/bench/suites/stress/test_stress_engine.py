@@ -1,5 +1,7 @@
 """Cut requests and requests that are too long: what an engine has to survive."""
 
+import re
+
 import pytest
 
 from gpumod.core.job import Outcome
@@ -76,6 +78,15 @@ async def test_a_storm_that_does_harm(answers, outcome, why):
     assert not passed(sample, "storm")
     assert sample.outcome is outcome
     assert why in sample.details["why"]
+
+
+async def test_the_sum_may_be_said_in_words_around_it():
+    def answer(body):
+        first, second = re.findall(r"\d+", body["messages"][-1]["content"])
+        return say(f"{first} + {second} = {int(first) + int(second)}.")
+
+    sample, _ = await check("storm", but(answer, is_sum), storm=1)
+    assert passed(sample, "storm")
 
 
 async def test_requests_that_stay_in_flight_after_a_storm():

@@ -1,10 +1,13 @@
 """The suite as a whole: which cases there are, its parameters, and points over all of them."""
 
+import inspect
 import json
+from pathlib import Path
 
 import pytest
 
 from gpumod.bench.suites import SUITES
+from gpumod.bench.suites._common import hashing
 from gpumod.bench.suites._common.texts import Size, sized
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job_ports import Endpoint
@@ -68,6 +71,12 @@ async def test_the_suite_is_found_and_needs_nothing():
     assert SUITES["stress"]().name == "stress"
     assert await STRESS.hindrance(full) == ""
     assert len(STRESS.content_hash) == 64
+
+
+def test_its_hash_is_also_of_what_it_shares(monkeypatch):
+    folder = Path(inspect.getfile(type(STRESS))).parent
+    monkeypatch.setattr(hashing, "_SHARED", ())
+    assert hashing.content_hash.__wrapped__(folder) != STRESS.content_hash
 
 
 async def test_points_over_all_cases():
