@@ -1,0 +1,352 @@
+"""The queue at work: shows the brain what the box is like, and does what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from gpumod.core.errors import GpumodError
+from gpumod.core.names import ModeId, ServiceId, SwitchId
+from gpumod.core.ports import Admission, Clock, Leases, Switching
+from gpumod.core.service import ServiceRecord
+from gpumod.core.switch import SwitchRecord, SwitchState
+from gpumod.gateway.demand import asking
+from gpumod.gateway.demand.brain import Brain
+from gpumod.gateway.demand.idle import Idled, idled_by
+from gpumod.gateway.demand.idling import Idling
+from gpumod.gateway.demand.learned import StartTimes
+from gpumod.gateway.demand.rules import Rules
+from gpumod.gateway.demand.sensing import Senses
+from gpumod.gateway.demand.values import (
+    Asked,
+    Began,
+    Begin,
+    Closed,
+    Ended,
+    Event,
+    Explain,
+    Fail,
+    Goal,
+    Gone,
+    Instruction,
+    Pass,
+    Seen,
+    Tick,
+    TicketId,
+    Verdict,
+    Wish,
+)
+
+_log = logging.getLogger(__name__)
+_JOURNAL = 50
+"""Switches that are learned from at the start."""
+_RETRY = 1.0
+"""Seconds until the box is looked at again after a look has failed."""
+
+Settle = Callable[["ServiceId | Verdict"], None]
+"""Called once with how a request's waiting has ended; not at all when its client went away."""
+
+
+class Demand:
+    """Lets requests wait for services, and asks for switches in their name."""
+
+    def __init__(
+        self,
+        switching: Switching,
+        admission: Admission,
+        leases: Leases,
+        clock: Clock,
+        rules: Rules,
+        *,
+        recovering: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._switching = switching
+        self._admission = admission
+        self._clock = clock
+        self._brain = Brain(rules)
+        self._times = StartTimes()
+        self._suspects: dict[ServiceId, tuple[int | None, float]] = {}
+        self._senses = Senses(admission, self.usable, recovering)
+        self._idling = Idling(switching, admission, leases, clock, rules.residency)
+        self._idled = Idled()
+        self._inside: dict[ServiceId, Counter[int]] = {}
+        self._settle: dict[TicketId, Settle] = {}
+        self._numbers = itertools.count(1)
+        self._followed: set[SwitchId] = set()
+        self._look_due = asyncio.Event()
+        self._rearm = asyncio.Event()
+        self._armed: float | None = None
+        self._retry_at: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping_idle = False
+        self._unsubscribe: Callable[[], None] = _nothing
+
+    # --- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Learn from the journal, and begin to look at the box."""
+        try:
+            records = tuple(reversed(await self._switching.switches(_JOURNAL)))
+        except GpumodError as error:
+            _log.warning("nothing is learned from former switches: %s", error.detail)
+            records = ()
+        self._times.learn(records)
+        self._idled = idled_by(records)
+        self._unsubscribe = self._admission.subscribe(self._look_due.set)
+        self._look_due.set()
+        self._spawn(self._look_always(), "demand: look")
+        self._spawn(self._wake_always(), "demand: wake")
+
+    async def close(self) -> None:
+        """Answer everybody who waits, and end. May be called again."""
+        unsubscribe, self._unsubscribe = self._unsubscribe, _nothing
+        unsubscribe()
+        self._tell(Closed())
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what the door uses ------------------------------------------------------------------------
+
+    def ask(self, wish: Wish, settle: Settle) -> TicketId:
+        """Let a request wait. `settle` may be called before this returns: the queue may be full."""
+        ticket = next(self._numbers)
+        self._settle[ticket] = settle
+        self._tell(Asked(ticket, wish))
+        self._look_due.set()
+        return ticket
+
+    def gone(self, ticket: TicketId) -> None:
+        """The client of a waiting request went away."""
+        self._settle.pop(ticket, None)
+        self._tell(Gone(ticket))
+
+    def entered(self, service: ServiceId, priority: int) -> None:
+        """A request is let in."""
+        self._admission.entered(service)
+        inside = self._inside.get(service)
+        if inside is None:
+            inside = self._inside[service] = Counter()
+        inside[priority] += 1
+
+    def left(self, service: ServiceId, priority: int) -> None:
+        """A request that was let in has ended."""
+        self._admission.left(service)
+        inside = self._inside[service]
+        inside[priority] -= 1
+        if not inside[priority]:
+            del inside[priority]
+            if self._brain.waiting:
+                self._look_due.set()
+        self._idling.used(service, self._clock.monotonic())
+
+    def suspect(self, service: ServiceId, generation: int, until: float) -> None:
+        """The engine did not answer: until then, or until a newer attempt, it gets no request."""
+        self._suspects[service] = (generation, until)
+        self._rearm.set()
+        self._look_due.set()
+
+    def usable(self, service: ServiceId) -> bool:
+        """Whether a service that admits is to be trusted."""
+        suspect = self._suspects.get(service)
+        if suspect is None:
+            return True
+        generation, until = suspect
+        if self._admission.generation(service) == generation and self._clock.monotonic() < until:
+            return False
+        del self._suspects[service]
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._brain.waiting
+
+    @property
+    def idled_mode(self) -> ModeId | None:
+        """The mode that an idle policy has left for blank."""
+        return self._idled.mode
+
+    def seconds(self, goal: Goal | None) -> float:
+        """How long it takes to get there, as learned."""
+        return self._times.seconds(goal, self._switching.catalog())
+
+    # --- looking at the box --------------------------------------------------------------------------
+
+    async def _look_always(self) -> None:
+        while True:
+            await self._look_due.wait()
+            self._look_due.clear()
+            try:
+                await self._look()
+                self._retry_at = None
+            except GpumodError as error:
+                _log.warning("the box could not be looked at: %s", error.detail)
+                self._look_later()
+            except Exception:  # noqa: BLE001 - whatever it was, those who wait must not be forgotten for it
+                _log.exception("a look at the box failed")
+                self._look_later()
+
+    def _look_later(self) -> None:
+        self._retry_at = self._clock.monotonic() + _RETRY
+        self._rearm.set()
+
+    async def _look(self) -> None:
+        status = await self._switching.status()
+        running = status.switch if status.switch and not status.switch.state.ended else None
+        for record in await self._endings(running):
+            self._tell(_ended(record))
+        if running is not None:
+            self._follow(running.id)
+        self._show(status.services, running)
+        if not self._stopping_idle:
+            self._stopping_idle = True
+            self._spawn(self._idle(status.services), "demand: idle")
+
+    def _show(self, records: tuple[ServiceRecord, ...], running: SwitchRecord | None) -> None:
+        if not self._brain.models:
+            # Still the brain has to know since when the mode is what it is.
+            records = ()
+        sight = self._senses.sight(
+            self._brain.models, self._switching.catalog(), records, running, self._idled, self._inside
+        )
+        self._tell(Seen(sight))
+
+    async def _endings(self, running: SwitchRecord | None) -> list[SwitchRecord]:
+        """Records of followed switches that have ended."""
+        ended: list[SwitchRecord] = []
+        for switch in sorted(self._followed - ({running.id} if running else set())):
+            record = await self._switching.switch(switch)
+            if record.state.ended:
+                self._followed.discard(switch)
+                self._times.learn([record])
+                self._idled = self._idled.after(record)
+                ended.append(record)
+        return ended
+
+    def _follow(self, switch: SwitchId) -> None:
+        if switch not in self._followed:
+            self._followed.add(switch)
+            self._spawn(self._wait_for(switch), f"demand: follow {switch}")
+
+    async def _wait_for(self, switch: SwitchId) -> None:
+        try:
+            await self._switching.wait(switch)
+        except GpumodError as error:
+            _log.warning("the end of switch %s is not known: %s", switch, error.detail)
+            self._followed.discard(switch)
+            self._tell(Ended(switch, reason="its end is not known"))
+        self._look_due.set()
+
+    # --- what the brain says ---------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        for instruction in self._brain.take(event, self._clock.monotonic()):
+            self._do(instruction)
+        wake = self._wake()
+        if wake is not None and (self._armed is None or wake < self._armed):
+            self._rearm.set()
+
+    def _do(self, instruction: Instruction) -> None:
+        match instruction:
+            case Pass(ticket=ticket, service=service):
+                if settle := self._settle.pop(ticket, None):
+                    settle(service)
+            case Fail(ticket=ticket, verdict=verdict):
+                if settle := self._settle.pop(ticket, None):
+                    settle(self._timed(verdict))
+            case Begin():
+                self._spawn(self._begin(instruction), f"demand: {instruction.goal.phrase}")
+            case Explain(goal=goal):
+                self._spawn(self._explain(goal), f"demand: plan of {goal.phrase}")
+
+    def _timed(self, verdict: Verdict) -> Verdict:
+        """When to ask again, from how long the switch takes, where nothing better is known."""
+        if verdict.after is not None or not verdict.passing:
+            return verdict
+        return replace(verdict, after=self.seconds(verdict.goal))
+
+    async def _begin(self, wanted: Begin) -> None:
+        result = await asking.begin(self._switching, wanted)
+        if isinstance(result, Began):
+            self._follow(result.switch)
+        self._tell(result)
+        self._look_due.set()
+
+    async def _explain(self, goal: Goal) -> None:
+        self._tell(await asking.explain(self._switching, goal, self.seconds(goal)))
+
+    async def _idle(self, records: tuple[ServiceRecord, ...]) -> None:
+        """Stop what is idle: in a task of its own, since planning takes time and nobody waits for it."""
+        try:
+            switch = await self._idling.look(records, self._brain.settled, self._held)
+            if switch is not None:
+                self._follow(switch)
+                self._look_due.set()
+        except GpumodError as error:
+            _log.warning("what is idle stays: %s", error.detail)
+        finally:
+            self._stopping_idle = False
+
+    def _held(self) -> bool:
+        """Whether a switch or somebody who waits forbids to stop anything."""
+        return bool(self._followed) or self._brain.pending or bool(self._brain.waiting)
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    def _wake(self) -> float | None:
+        suspicion = min((until for _, until in self._suspects.values()), default=None)
+        times = (self._brain.wake, self._idling.again, self._retry_at, suspicion)
+        return min((one for one in times if one is not None), default=None)
+
+    async def _wake_always(self) -> None:
+        """Tell the brain when something is due."""
+        while True:
+            self._rearm.clear()
+            self._armed = self._wake()
+            await self._sleep_until(self._armed)
+            now = self._clock.monotonic()
+            if self._armed is not None and self._armed <= now:
+                self._retry_at = self._idling.again = None
+                self._forget_suspicions(now)
+                self._look_due.set()
+                self._tell(Tick())
+
+    async def _sleep_until(self, when: float | None) -> None:
+        """Until then, or until something nearer is due."""
+        rearmed = asyncio.ensure_future(self._rearm.wait())
+        waits: set[asyncio.Future[Any]] = {rearmed}
+        if when is not None:
+            waits.add(asyncio.ensure_future(self._clock.sleep(max(0.0, when - self._clock.monotonic()))))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    def _forget_suspicions(self, now: float) -> None:
+        for service, (_, until) in tuple(self._suspects.items()):
+            if until <= now:
+                del self._suspects[service]
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _ended(record: SwitchRecord) -> Ended:
+    failed = record.state is not SwitchState.COMMITTED
+    reason = (record.reason or f"it ended {record.state}") if failed else ""
+    request = record.request
+    return Ended(record.id, reason, request.mode, request.start)
+
+
+def _nothing() -> None:
+    """There is nothing to end."""
