@@ -99,11 +99,13 @@ def test_an_option_cannot_take_the_name_of_a_value_of_the_target(tmp_path):
 def test_all_mistakes_of_all_files_come_at_once_with_their_lines(tmp_path):
     (tmp_path / "one.yaml").write_text("recipe: one\nversion: first\nargs: [x]\n")
     (tmp_path / "two.yaml").write_text("recipe: [\n")
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError) as caught:
         recipes_with(tmp_path)
     assert "one.yaml:2: version: must be a whole number, not 'first'" in caught.value.detail
     assert "one.yaml:3: args: unknown key 'args' (did you mean 'argv'?)" in caught.value.detail
     assert "two.yaml" in caught.value.detail
+    assert "gone.yaml: the file cannot be read" in caught.value.detail
 
 
 @pytest.mark.parametrize(

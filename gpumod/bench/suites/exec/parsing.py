@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -82,7 +83,7 @@ def _version(source: SourceFile, document: object) -> str:
 def _documents(source: SourceFile, folder: Path, output: bytes) -> Iterator[tuple[str, object]]:
     """Each text that the source has, as a document, with what `name` found."""
     if source.file is None:
-        yield "", _document(source, output.decode(errors="replace"), "the standard output")
+        yield from _parts(source, output.decode(errors="replace"), "", "the standard output")
         return
     paths = sorted(_files(folder, source.file))
     if not paths:
@@ -94,7 +95,7 @@ def _documents(source: SourceFile, folder: Path, output: bytes) -> Iterator[tupl
         shown = path.relative_to(folder).as_posix()
         match = re.search(source.name, shown) if source.name else None
         name = (match[1] or "") if match else ""
-        yield name, _document(source, content.decode(errors="replace"), shown)
+        yield from _parts(source, content.decode(errors="replace"), name, shown)
 
 
 def _files(folder: Path, glob: str) -> list[Path]:
@@ -122,12 +123,20 @@ def _content(path: Path, most: int) -> bytes:
     return content
 
 
+def _parts(source: SourceFile, text: str, name: str, shown: str) -> Iterator[tuple[str, object]]:
+    """A text as a document; lines of JSON are many, since all of them at once may be too much for memory."""
+    if source.format != "jsonl":
+        yield name, _document(source, text, shown)
+        return
+    for line in io.StringIO(text):
+        if line.strip():
+            yield name, _document(source, line, shown)
+
+
 def _document(source: SourceFile, text: str, shown: str) -> object:
     try:
-        if source.format == "json":
+        if source.format in {"json", "jsonl"}:
             return json.loads(text)
-        if source.format == "jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
         if source.format == "csv":
             return list(csv.DictReader(text.splitlines()))
     except (ValueError, RecursionError, csv.Error) as error:

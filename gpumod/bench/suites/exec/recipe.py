@@ -63,8 +63,7 @@ def recipes_with(own: Path | None) -> dict[str, Recipe]:
     """
     found = dict(shipped_recipes())
     if own is not None:
-        files = [(path, path.stat()) for path in sorted(own.glob("*.yaml"))]
-        found |= _as_seen(tuple((path, one.st_ino, one.st_size, one.st_mtime_ns) for path, one in files))
+        found |= _as_seen(tuple(map(_identity, sorted(own.glob("*.yaml")))))
     return found
 
 
@@ -95,6 +94,14 @@ def shipped_recipes() -> Mapping[str, Recipe]:
         ConfigError: the installation is damaged.
     """
     return _load(sorted(SHIPPED.glob("*.yaml")))
+
+
+def _identity(path: Path) -> tuple[Path, int, int, int]:
+    try:
+        seen = path.stat()
+    except OSError:  # reading it says what is wrong
+        return path, 0, 0, 0
+    return path, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=4)
