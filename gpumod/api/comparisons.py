@@ -66,17 +66,26 @@ class ComparisonAnswer(ComparisonReport):
 async def compare(ctx: Ctx, body: ComparisonBody) -> Response:
     """Put results side by side: what they differ in and what that shows. Changes nothing."""
     found: list[Result] = []
+    strangers = any(not isinstance(one, str) for one in body.results)
     for one in body.results:
         found += await _kept(ctx, one) if isinstance(one, str) else [_result(one)]
     if len(found) < 2:
         raise InvalidRequestError(f"two results at least are needed to compare, not {len(found)}")
     modes = ctx.deps.switching.catalog().modes
-    return answer(await ctx.read(_in_turn(found, modes), within=ctx.deps.limits.planning))
+    return answer(
+        await ctx.read(_in_turn(found, modes, strangers=strangers), within=ctx.deps.limits.planning)
+    )
 
 
-async def _in_turn(results: list[Result], modes: tuple[Mode, ...]) -> ComparisonAnswer:
-    async with _one:
-        return await asyncio.to_thread(_compared, results, modes)
+async def _in_turn(results: list[Result], modes: tuple[Mode, ...], *, strangers: bool) -> ComparisonAnswer:
+    try:
+        async with _one:
+            return await asyncio.to_thread(_compared, results, modes)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        if not strangers:
+            raise
+        # Numbers of others may be anything that JSON can say.
+        raise InvalidRequestError(f"these results cannot be compared: {error}") from error
 
 
 def _compared(results: list[Result], modes: tuple[Mode, ...]) -> ComparisonAnswer:

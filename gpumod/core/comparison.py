@@ -52,6 +52,7 @@ class Finding:
         low: the lower end of the relative difference's 95 % interval.
         high: the upper end.
         verdict: `higher`, `lower`, `no difference shown`, or `not tested`.
+        larger_is_better: None where neither end is.
         better: whether the second is shown to be better; None where nothing is shown or neither end is.
         sentence: the verdict in words, with its numbers.
     """
@@ -68,6 +69,7 @@ class Finding:
     low: float | None
     high: float | None
     verdict: str
+    larger_is_better: bool | None
     better: bool | None
     sentence: str
 

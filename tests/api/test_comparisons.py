@@ -76,6 +76,28 @@ async def test_an_instant_that_is_none_is_refused(client: httpx2.AsyncClient, jo
         assert "Unix times" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"provenance": {"host": {"load": [10**400], "cpus": 1}}},
+        {"provenance": {"host": {"load": [1], "cpus": 10**400}, "host_load_at_end": {"load_max": 1}}},
+        {"provenance": {"cards": [{"total": 10**4000}], "services": [{"files": [{"size": 10**4000}] * 2}]}},
+        {"parameters": {"packs": [{"a": "@"}], "repeats": {"x": []}}},
+        {"metrics": [{"formula": "x", "value": 1e308, "unit": "s", "by_case": {"a": 1e308, "b": 1e308}}]},
+        {"metrics": [{"formula": "x", "value": 5, "unit": "share", "count": 3, "larger_is_better": True}]},
+        {"outcomes": {"ok": -5, "refused": 3}},
+    ],
+)
+async def test_odd_results_of_others_are_no_defect(
+    client: httpx2.AsyncClient, jobs: FakeJobs, wrong: dict[str, Any]
+) -> None:
+    id_ = await measured(client, jobs, "chat")
+    (given,) = (await client.get(f"{API}/results", params={"job": id_})).json()
+    others = [given | wrong | {"job": name} for name in ("x", "y")]
+    answer = await client.post(COMPARISONS, json={"results": others})
+    assert answer.status_code in {200, 422}, answer.text
+
+
 async def test_who_may_read_may_compare(api: Build, jobs: FakeJobs) -> None:
     keys = (Key("reader", digest("r"), frozenset({Scope.READ})),)
     _, client = api(access=AccessRules(keys=keys))

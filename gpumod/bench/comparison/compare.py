@@ -116,7 +116,9 @@ def _not_comparable(results: Sequence[Result]) -> Iterator[str]:
 def _own_packs(result: Result) -> frozenset[str]:
     packs = result.parameters.get("packs")
     return (
-        frozenset(one for one in packs if "@" in str(one)) if isinstance(packs, list | tuple) else frozenset()
+        frozenset(str(one) for one in packs if "@" in str(one))
+        if isinstance(packs, list | tuple)
+        else frozenset()
     )
 
 

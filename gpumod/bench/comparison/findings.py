@@ -60,6 +60,7 @@ def finding(first: Metric, second: Metric, names: tuple[str, str]) -> Finding:
         low=numbers.low,
         high=numbers.high,
         verdict=verdict,
+        larger_is_better=first.larger_is_better,
         better=better,
         sentence=sentence(first, numbers, names),
     )
@@ -97,7 +98,8 @@ def _kind(metric: Metric) -> Kind:
         return Kind.OTHER
     if not values:
         exact = abs(metric.value * metric.count - round(metric.value * metric.count)) < _NEAR
-        return Kind.RATE if metric.unit == "share" and metric.count and exact else Kind.OTHER
+        rate = metric.unit == "share" and metric.count > 0 and 0 <= metric.value <= 1
+        return Kind.RATE if rate and exact else Kind.OTHER
     mean = statistics.fmean(values)
     directed = metric.larger_is_better is not None
     if set(values) <= {0.0, 1.0} and metric.unit in {"share", "points"} and directed:

@@ -87,16 +87,24 @@ def _overall(finding: Finding) -> bool:
     return finding.formula.count(".") == 2 and AT not in finding.formula
 
 
+def _lost(finding: Finding) -> float:
+    """How much worse the second came out, as a share of the first; of the whole scale where that has none."""
+    if finding.first is None or finding.second is None or finding.larger_is_better is None:
+        return 0.0
+    change = finding.second - finding.first
+    return (-change if finding.larger_is_better else change) / (abs(finding.first) or 1.0)
+
+
 def _worse(quality: Sequence[Finding], speed: Sequence[Finding]) -> Iterator[str]:
     if not quality:
         yield "quality was not compared; measure coding or quality of both"
     for one in quality:
         if one.better is False:
             yield f"quality is shown to be lower: {one.sentence}"
-        elif _overall(one) and one.better is None and (one.relative or 0.0) < -_LOST:
+        elif _overall(one) and one.better is None and _lost(one) > _LOST:
             yield (
-                f"quality in {one.formula} came out lower by {-100 * (one.relative or 0.0):.0f} %, which is "
-                f"neither shown nor ruled out by so few samples: {one.sentence}"
+                f"quality in {one.formula} came out worse by {100 * _lost(one):.0f} %, which is neither "
+                f"shown nor ruled out by so few samples: {one.sentence}"
             )
     for one in speed:
         if one.better is False:

@@ -90,6 +90,20 @@ def test_a_quality_that_came_out_much_lower_is_not_recommended_although_that_is_
     assert "neither shown nor ruled out" in one.reasons[0]
 
 
+def test_fewer_errors_are_no_loss_and_more_are():
+    base, other = the_published_pair()
+    for first, second, commands in ((5, 1, 1), (1, 5, 0), (0, 3, 0)):
+        errors = [
+            replace(attempts("coding.failed.v1", n, 15), larger_is_better=False) for n in (first, second)
+        ]
+        sides = [
+            replace(one, metrics=(*one.metrics, error))
+            for one, error in zip((base, other), errors, strict=True)
+        ]
+        (told,) = report(sides, [mode("m", "imatrix")]).recommendations
+        assert len(told.commands) == commands, (first, second)
+
+
 def test_the_same_scenarios_pair_and_only_disagreements_count():
     keys = [f"cli-40/task-{number}" for number in range(40)]
 
