@@ -9,6 +9,7 @@ from gpumod.bench.worker.provenance import completed, with_context
 from gpumod.bench.worker.weights import weights_of
 from gpumod.core.job_ports import Endpoint
 from gpumod.testing.gguf import TINY, write_gguf
+from gpumod.testing.shapes.builder import Model
 
 
 async def test_a_result_tells_the_box_as_it_was(make_bench):
@@ -63,6 +64,17 @@ async def test_the_quantisation_is_the_files_own(tmp_path):
     (service,) = await completed(services, "qwen", 4096)
     assert (service["context"], service["files"]) == (4096, [{"path": str(path), "size": 1, **told}])
     assert services[0]["files"] == [{"path": str(path), "size": 1}], "what is compared later stays as it is"
+
+
+async def test_a_split_model_is_told_at_its_first_part(tmp_path):
+    model = Model("llama", metadata={"general.file_type": 15})
+    model.add("blk.0.ffn_up", 256, 512)
+    model.add("blk.0.ffn_down", 256, 512, type="q6_k")
+    model.add("blk.0.norm", 256)
+    first = model.write(tmp_path / "big.gguf", parts=2)
+    sizes = {"Q6_K": 512 * 210, "Q4_K": 512 * 144, "F32": 256 * 4}
+    assert weights_of(str(first)) == {"quant": "Q4_K_M", "weights": sizes}
+    assert weights_of(str(first).replace("00001-of", "00002-of")) == {}
 
 
 @pytest.mark.parametrize("name", ["gone.gguf", "gone.safetensors", "weights.bin"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gpumod.bench.worker.interrupts import Lost
 from gpumod.core.errors import GpumodError, InvalidRequestError
 from gpumod.core.job import JobPhase, JobState
 from gpumod.core.names import ModeId, ServiceId
@@ -165,6 +166,33 @@ async def test_who_takes_the_box_while_a_job_is_elsewhere_keeps_it(make_bench):
     job = await bench.ended(job)
     assert (job.state, job.reason) == (JobState.CANCELLED, "forced past by ann: switch to code")
     assert await bench.mode() == "code"
+
+
+async def test_a_job_that_has_another_owner_meanwhile_touches_nothing_any_more(make_bench):
+    bench = await make_bench()
+
+    async def meanwhile():
+        assert await bench.jobs.claim("another", bench.box.clock.now(), stale=0.0) is not None
+
+    errors = []
+
+    async def visit(run):
+        try:
+            await run.visit("blank", meanwhile)
+        except Lost as error:
+            errors.append(error)
+            raise
+
+    bench.suite.on_case["qwen", "c0"] = visit
+    job = await bench.submit("qwen")
+
+    async def lost():
+        return bool(errors)
+
+    await bench.until(lost)
+    await bench.box.clock.sleep(30)
+    assert bench.box.running() == set()
+    assert (await bench.queue.job(job.id)).owner == "another"
 
 
 async def test_a_forced_blank_in_the_middle_of_a_way_stays(make_bench):

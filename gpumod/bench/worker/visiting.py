@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpumod.bench.worker.integrity import memory_of
-from gpumod.bench.worker.interrupts import Interrupted
+from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.bench.worker.moving import begin_move, misfortune, refusal
 from gpumod.bench.worker.targets import endpoint_of, ready_record
 from gpumod.core.errors import GpumodError, NotFoundError, SwitchRunningError
@@ -104,6 +104,8 @@ class TargetBench:
             there = await self._move(away)
             if meanwhile is not None:
                 await meanwhile()
+        except (Interrupted, Lost):
+            raise
         except Exception:
             await self._return()
             raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gpumod.estimate.errors import ModelFileError
+from gpumod.estimate.files import shards
 from gpumod.estimate.gguf.reader import read_gguf
 from gpumod.estimate.gguf.types import GGML_TYPES, tensor_bytes
 from gpumod.estimate.vllm.checkpoint import read_checkpoint
@@ -39,9 +40,9 @@ def weights_of(path: str) -> dict[str, object]:
 
 
 def _gguf(path: str) -> dict[str, object]:
-    header = read_gguf(path)
-    if header.path != path:
+    if next(shards(path)) != path:
         return {}  # a later part of a split model
+    header = read_gguf(path)
     sizes: Counter[str] = Counter()
     for tensor in header.tensors:
         sizes[GGML_TYPES[tensor.type].name.upper()] += tensor_bytes(tensor)
