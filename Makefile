@@ -4,6 +4,8 @@ PYTHONS ?= python3.11 python3.12 python3.13
 VENV ?= .venv
 # Options for pytest: make test PYTEST="-x -k planner"
 PYTEST ?=
+# Processes that run the tests, each whole files; 0: none but pytest's own, which --pdb needs
+WORKERS ?= 2
 # Options for the benchmark: make bench BENCH="--json bench.json --only status"
 BENCH ?=
 
@@ -55,7 +57,7 @@ lint: install-dev ## check style, types and imports
 	$(BIN)/lint-imports --no-logo
 
 test: lint ## lint, then run the tests
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 test-engines: install-dev ## run the slow tests with real engines
 	$(BIN)/pytest -m "engines and not gpu" $(PYTEST)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -259,12 +260,22 @@ def pytest_unconfigure() -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A fixture of wider scope may have left a process after the last test of its scope."""
+    found = session.config.stash.setdefault(_left_at_the_end, [])
     if left := [pid for pid in _children() if not _reap(pid)]:
-        session.config.stash[_left_at_the_end] = [_describe(pid) for pid in left]
+        found += [_describe(pid) for pid in left]
         for pid in left:
             _kill_tree(pid)
-        if session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if hasattr(session.config, "workeroutput"):  # in a worker of pytest-xdist
+        session.config.workeroutput["left"] = found
+    if found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of pytest-xdist found at its end; one that has crashed tells nothing."""
+    told = getattr(node, "workeroutput", {}).get("left", [])
+    node.config.stash.setdefault(_left_at_the_end, []).extend(told)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

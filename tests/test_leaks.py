@@ -114,6 +114,8 @@ INI = """
     filterwarnings = error
 """
 
+WORKERS = ("-p", "xdist.plugin", "-n", "2", "--dist", "loadfile")
+
 WHOLE_MODULE = "import pytest\npytest.importorskip('nope_x')"
 
 
@@ -158,7 +160,8 @@ def test_what_is_put_away_is_no_leak(inner):
     inner.runpytest_subprocess().assert_outcomes(passed=5)
 
 
-def test_a_process_left_by_a_fixture_of_wider_scope_fails_the_session(inner):
+@pytest.mark.parametrize("spread", [(), WORKERS], ids=["alone", "workers"])
+def test_a_process_left_by_a_fixture_of_wider_scope_fails_the_session(inner, spread):
     inner.makepyfile(
         """
         import subprocess
@@ -174,7 +177,7 @@ def test_a_process_left_by_a_fixture_of_wider_scope_fails_the_session(inner):
             pass
         """
     )
-    result = inner.runpytest_subprocess()
+    result = inner.runpytest_subprocess(*spread)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["=* left by fixtures of wider scope =*", "process *: sleep 63.25"])
     assert not _sleepers()
@@ -197,11 +200,12 @@ def test_a_test_that_leaves_nothing_is_looked_at_twice_and_never_waited_for(inne
     inner.runpytest_subprocess("-q").assert_outcomes(passed=21)
 
 
-def test_a_skip_off_the_list_fails(inner, monkeypatch):
+@pytest.mark.parametrize("spread", [(), WORKERS], ids=["alone", "workers"])
+def test_a_skip_off_the_list_fails(inner, monkeypatch, spread):
     inner.makepyfile(test_some=textwrap.dedent(SKIPS), test_whole=WHOLE_MODULE)
     allowed = inner.makefile(".txt", allowed="# why\ntest_some.py::test_allowed no such machine in CI\n")
     monkeypatch.setenv("GPUMOD_ALLOWED_SKIPS", str(allowed))
-    result = inner.runpytest_subprocess()
+    result = inner.runpytest_subprocess(*spread)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1, skipped=2, failed=2, xfailed=1)
     result.stdout.fnmatch_lines_random(

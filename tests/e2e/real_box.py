@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gpumod.client import Client
 from gpumod.core.errors import GpumodError
 from gpumod.testing.engine_server import Script, command_of
+from tests.store.samples import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,7 @@ class RealBox:
         self.environment: dict[str, str] = {}
         for folder in ("config/presets", "config/modes", "state"):
             (root / folder).mkdir(parents=True, exist_ok=True)
+        new_file(root / "state/gpumod.db").chmod(0o600)  # a daemon takes a second to make its own
         first = random.randrange(20000, 32000)
         limits = {"barrier": "3s", "after_kill": "5s", "watch_interval": "300ms", **(bounds or {})}
         config = _CONFIG.format(
