@@ -106,6 +106,7 @@ async def test_a_mode_that_does_not_start_is_told_and_the_target_is_back(make_be
     assert "no answer" in visitor.error
     assert visitor.after[0] == {"qwen"}
     assert result.outcomes == {"ok": 3}
+    assert result.integrity == ()
 
 
 @pytest.mark.parametrize("mode", ["nowhere", "qwen"])
