@@ -90,7 +90,7 @@ class ResultQuery(BaseModel):
     job: Annotated[Name | None, Field(description="Only this job's.")] = None
     suite: Annotated[Name | None, Field(description="Only this suite's.")] = None
     target: Annotated[Name | None, Field(description="Only this preset's or mode's.")] = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 @router.get("/results", responses=reading(tuple[Result, ...], 404))

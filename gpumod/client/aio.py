@@ -292,7 +292,7 @@ class AsyncClient:
         return await self._do(job_calls.report_schema())
 
     async def results(
-        self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 50
+        self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 100
     ) -> tuple[Result, ...]:
         """What jobs found out about each target, newest first; of one job, suite or target, if named."""
         return await self._do(job_calls.results(job, suite, target, limit))

@@ -290,7 +290,7 @@ class Client:
         return self._do(job_calls.report_schema())
 
     def results(
-        self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 50
+        self, job: str | None = None, *, suite: str = "", target: str = "", limit: int = 100
     ) -> tuple[Result, ...]:
         """What jobs found out about each target, newest first; of one job, suite or target, if named."""
         return self._do(job_calls.results(job, suite, target, limit))
