@@ -8,6 +8,11 @@ import pytest
 from gpumod.core.job import JobId, Metric, Result
 
 
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch):
+    monkeypatch.setattr("gpumod.bench.comparison.findings._RESAMPLES", 1000)
+
+
 @pytest.fixture
 def bench(box, monkeypatch):
     """A daemon whose jobs run by themselves, and soon."""
