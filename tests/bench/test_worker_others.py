@@ -143,6 +143,15 @@ def test_stretches_are_summed_up_and_late_counts_are_no_evidence():
     assert (others.counted, others.unknown) == (3, 2)
 
 
+def test_a_cut_request_that_the_engine_still_works_on_is_not_taken_for_anothers():
+    others = Others("qwen")
+    others.begin(1, Counters(0, 0, 0))
+    assert not others.after(1, Counters(1, 0, 0), Ledger(1, 1))
+    assert not others.after(1, Counters(0, 4000, 900), Ledger(1, 0, 100, 100, 50))
+    assert others.after(1, Counters(0, 4100, 950), Ledger(1, 0, 100, 100, 50))
+    assert [*others.served] == [0, 0]
+
+
 def test_the_ledger_knows_what_was_read_anew_and_what_it_cannot_know():
     ledger = Ledger()
     token = LEDGER.set(ledger)

@@ -87,7 +87,8 @@ class Others:
         told = own.requests > 0 and own.untold == 0 and launch == self._launch
         if not told or now is None or base is None or now.prompt < base.prompt:
             self.unknown += 1
-            self.begin(launch, now)
+            # What is in flight now may be the job's own, cut and not given up by the engine yet.
+            self.begin(launch, None if now is None or now.busy > 0 else now)
             return False
         self.counted += 1
         read = own.prompt if now.whole else own.read
