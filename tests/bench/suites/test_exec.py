@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,13 @@ def alive(pid):
         return False
 
 
+async def written(path):
+    """Wait until another process has written something there."""
+    async with asyncio.timeout(20):
+        while not (path.exists() and path.read_text()):  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.005)
+
+
 async def test_at_its_timeout_everything_that_the_harness_started_is_gone(tmp_path):
     pid = tmp_path / "pid"
     sample, metrics = await run(tmp_path / "recipes", recipe(ESCAPES, str(pid), "600"), timeout=1.0)
@@ -131,13 +139,37 @@ async def test_what_a_harness_leaves_running_at_its_end_is_ended_too(tmp_path):
 async def test_a_cancelled_run_leaves_nothing(tmp_path):
     pid = tmp_path / "pid"
     running = asyncio.create_task(run(tmp_path / "recipes", recipe(ESCAPES, str(pid), "600")))
-    async with asyncio.timeout(20):
-        while not (pid.exists() and pid.read_text()):  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.005)
+    await written(pid)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert not alive(int(pid.read_text()))
+
+
+# A daemon of its own that is killed while its harness runs.
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from gpumod.bench.suites.exec import environment, process
+async def main():
+    with environment.working_folder(None) as folder:
+        Path(sys.argv[1]).write_text(str(folder))
+        await process.run(sys.argv[2:], {"PATH": "/usr/bin:/bin"}, folder, 600)
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_daemon_left_is_ended_before_the_box_is_changed(tmp_path):
+    pid, noted = tmp_path / "pid", tmp_path / "folder"
+    harness = [sys.executable, "-S", "-c", ESCAPES, str(pid), "600"]
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", DAEMON, str(noted), *harness)
+    await written(pid)
+    daemon.kill()
+    await daemon.wait()
+    assert alive(int(pid.read_text()))
+    await suite_with(tmp_path / "recipes", recipe(SAYS)).hindrance({"recipe": "mine"})
+    assert not alive(int(pid.read_text()))
+    assert not await asyncio.to_thread(Path(noted.read_text()).exists)
 
 
 async def test_a_harness_that_loads_the_model_runs_while_the_target_is_away(tmp_path):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gpumod.bench.suites.exec.leftovers import FOLDER, owner
 from gpumod.bench.suites.exec.process import identity
 from gpumod.bench.suites.exec.recipe_file import RecipeFile
 from gpumod.engines.environment import inherited
@@ -65,14 +66,14 @@ def working_folder(user: str | None) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    folder = Path(tempfile.mkdtemp(prefix="gpumod-exec-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{owner()}"))
     try:
         places = [folder, folder / OUTPUT, folder / _TEMPORARY]
         for place in places:
             place.mkdir(exist_ok=True)
-        if owner := identity(user):
+        if other := identity(user):
             for place in places:
-                os.chown(place, owner["user"], owner["group"])
+                os.chown(place, other["user"], other["group"])
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import os
@@ -13,6 +14,7 @@ from gpumod.bench.formulas import AT, Formula, share
 from gpumod.bench.formulas import metrics as pooled
 from gpumod.bench.statistics import mean_interval
 from gpumod.bench.suites.exec import environment as around
+from gpumod.bench.suites.exec.leftovers import sweep
 from gpumod.bench.suites.exec.options import option_values
 from gpumod.bench.suites.exec.process import identity
 from gpumod.bench.suites.exec.recipe import Recipe, chosen, recipes_with
@@ -89,7 +91,11 @@ class ExecSuite:
         }
 
     async def hindrance(self, parameters: Mapping[str, object]) -> str:
-        """Why the harness cannot run here; empty where it can."""
+        """Why the harness cannot run here; empty where it can.
+
+        What a killed daemon left is ended here, since this is asked before the box is changed.
+        """
+        await asyncio.to_thread(sweep)
         file = self._recipe(parameters).file
         if file.runs_model_code and not file.trusted:
             return (

@@ -6,25 +6,21 @@ import asyncio
 import contextlib
 import os
 import pwd
-import secrets
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gpumod.bench.suites.exec.leftovers import VARIABLE, kill_marked, new_mark
 from gpumod.core.errors import GpumodError
 
 _CHUNK: Final = 64 * 1024
 _MOST_OUTPUT: Final = 16 * 1024 * 1024
 _TAIL: Final = 8 * 1024
-_MARK: Final = "GPUMOD_RUN"
 _GRACE: Final = 5.0
 """Seconds between the polite signal and the one that cannot be ignored."""
 _GONE_WITHIN: Final = 10.0
-_ROUNDS: Final = 100
-_PAUSE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +92,13 @@ async def _run(
     stop: asyncio.Event,
 ) -> Run:
     """As `run`; it is not cancelled but stopped."""
-    mark = secrets.token_hex(16)
+    mark = new_mark()
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**environment, _MARK: mark},
+        env={**environment, VARIABLE: mark},
         cwd=folder,
         start_new_session=True,
         limit=_CHUNK,
@@ -191,7 +187,7 @@ async def _end(
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.to_thread(_kill_marked, mark)
+            await asyncio.to_thread(kill_marked, mark)
             await asyncio.gather(ending, process.wait(), *readers)
     except TimeoutError:
         raise GpumodError(
@@ -201,31 +197,3 @@ async def _end(
         for task in (ending, *readers):
             task.cancel()
         await asyncio.gather(ending, *readers, return_exceptions=True)
-
-
-def _kill_marked(mark: str) -> None:
-    """Kill every process with the mark in its environment, until no round finds one."""
-    wanted = f"{_MARK}={mark}".encode()
-    for _ in range(_ROUNDS):
-        pids = [one.name for one in Path("/proc").iterdir() if one.name.isdigit()]
-        if not sum(_kill_if_marked(pid, wanted) for pid in pids):
-            return
-        time.sleep(_PAUSE)  # what was killed is still listed
-
-
-def _kill_if_marked(pid: str, wanted: bytes) -> bool:
-    """Whether that process had the mark. The descriptor stays that process, whoever gets its number later."""
-    try:
-        descriptor = os.pidfd_open(int(pid))
-    except OSError:
-        return False
-    try:
-        # A zombie has no environment any more.
-        if wanted not in Path("/proc", pid, "environ").read_bytes().split(b"\0"):
-            return False
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
