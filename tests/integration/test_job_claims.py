@@ -12,7 +12,7 @@ from gpumod.core.job import Progress
 from tests.store.job_samples import job
 from tests.store.samples import new_file, opened, sql
 
-JOBS = 40
+JOBS = 16
 CLAIMERS = 8
 
 # Claims until nothing is left. The marker exists while a job runs: a second one cannot be made beside it.
