@@ -201,6 +201,7 @@ def test_vllm_bench_says_milliseconds_which_become_seconds(tmp_path):
     assert found.numbers == pytest.approx(
         {
             "exec.vllm-bench.completed.v1": 100.0,
+            "exec.vllm-bench.failed.v1": 0.0,
             "exec.vllm-bench.throughput.v1@4": 204.8,
             "exec.vllm-bench.ttft.v1@4": 0.25,
             "exec.vllm-bench.ttft-p95.v1@4": 0.5,
@@ -210,11 +211,18 @@ def test_vllm_bench_says_milliseconds_which_become_seconds(tmp_path):
     )
 
 
+def test_requests_that_failed_take_the_numbers_of_speed_with_them(tmp_path):
+    result = {"completed": 0, "failed": 100, "max_concurrency": 4, "output_throughput": 0, "mean_ttft_ms": 0}
+    found = found_in(tmp_path, "vllm-bench", {"output/result.json": result})
+    assert found.numbers == {"exec.vllm-bench.completed.v1": 0.0, "exec.vllm-bench.failed.v1": 100.0}
+
+
 def test_guidellm_says_distributions_of_the_successful_requests(tmp_path):
     def spread(mean):
         return {"successful": {"mean": mean, "percentiles": {"p95": 2 * mean}}, "errored": {"mean": 0}}
 
     metrics = {
+        "request_totals": {"successful": 100, "incomplete": 0, "errored": 0, "total": 100},
         "requests_per_second": spread(3.5),
         "output_tokens_per_second": spread(120),
         "time_to_first_token_ms": spread(200),
@@ -229,6 +237,7 @@ def test_guidellm_says_distributions_of_the_successful_requests(tmp_path):
     found = found_in(tmp_path, "guidellm", {"output/benchmarks.json": report})
     assert found.numbers == pytest.approx(
         {
+            "exec.guidellm.failed.v1@4": 0.0,
             "exec.guidellm.requests.v1@4": 3.5,
             "exec.guidellm.throughput.v1@4": 120.0,
             "exec.guidellm.ttft.v1@4": 0.2,
