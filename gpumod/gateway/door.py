@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
 
 from gpumod.access import AccessRules
 from gpumod.config.gateway import GatewaySettings, KeyLimits
@@ -14,14 +13,14 @@ from gpumod.core.errors import InvalidRequestError
 from gpumod.core.names import ServiceId
 from gpumod.core.ports import Admission, Clock, Switching
 from gpumod.gateway.demand import Demand, Meter, Verdict, Why, Wish, options
-from gpumod.gateway.demand.explaining import HEADER
 from gpumod.gateway.demand.verdicts import closing, lost
 from gpumod.gateway.errors import error_answer, error_event, keep_alive
 from gpumod.gateway.exchange import Answer, Ending, Head, Passage, Request, Transfer, Waiting
 from gpumod.gateway.judging import judged
 from gpumod.gateway.naming import DEFAULT
+from gpumod.gateway.reading import has_decided, named_by, with_model
 from gpumod.gateway.routes import is_gateway
-from gpumod.gateway.shape import Named, read, reshape
+from gpumod.gateway.shape import Named, reshape
 from gpumod.gateway.targets import EngineKey, Target, Targets, read_engine_key
 from gpumod.gateway.telling import (
     exceeded_answer,
@@ -143,7 +142,7 @@ class GatewayDoor:
         """Where a request goes."""
         dialect = request.route.dialect
         try:
-            named = _named(request)
+            named = named_by(request)
         except InvalidRequestError as error:
             return error_answer(dialect, 400, str(error.code), error.detail, error.facts)
         if self._closing:
@@ -237,7 +236,7 @@ class GatewayDoor:
             key.meter.leave()
             return error_answer(request.route.dialect, 400, str(error.code), error.detail, error.facts)
         if request.upgrade and request.route.names_model:
-            request.query = _with_model(request.query, target.served)
+            request.query = with_model(request.query, target.served)
         passage = Passage(
             service=target.service,
             port=target.port,
@@ -268,11 +267,30 @@ class GatewayDoor:
             key.limits.on_demand,
             self._settings.on_demand,
             idled=self._demand.idled_mode,
-            decided=_decided(request),
+            decided=has_decided(request),
         )
         if not offered and not self._admission.candidates(request.model or DEFAULT):
             return None
         return Wish(request.model, key.name, key.limits.priority, offered)
+
+    def _settled(
+        self,
+        request: Request,
+        key: _Key,
+        named: Named | None,
+        outcome: ServiceId | Verdict,
+        *,
+        tries: int,
+        queued: float,
+    ) -> Passage | Answer:
+        """What the queue's word means for the one who waited."""
+        if not isinstance(outcome, Verdict):
+            target = self._targets.of(request.model)
+            if target is not None:
+                return self._let_in(request, key, named, target, tries=tries, queued=queued)
+            outcome = Verdict(Why.LOST, f"{request.model} went away as the request was to be passed on")
+        key.meter.leave()
+        return verdict_answer(request.route.dialect, outcome)
 
     def _wait(
         self, request: Request, key: _Key, named: Named | None, wish: Wish, *, tries: int, queued: float
@@ -284,14 +302,11 @@ class GatewayDoor:
             if waiting.done():
                 return  # its client went away, and the queue is about to learn of it
             waited = queued + self._clock.monotonic() - since
-            target = None if isinstance(outcome, Verdict) else self._targets.of(request.model)
-            if target is not None:
-                waiting.set_result(self._let_in(request, key, named, target, tries=tries, queued=waited))
-                return
-            gone = Verdict(Why.LOST, f"{request.model} went away as the request was to be passed on")
-            verdict = outcome if isinstance(outcome, Verdict) else gone
-            key.meter.leave()
-            waiting.set_result(verdict_answer(request.route.dialect, verdict))
+            try:
+                waiting.set_result(self._settled(request, key, named, outcome, tries=tries, queued=waited))
+            except Exception as error:  # noqa: BLE001 - a defect must leave nobody waiting
+                key.meter.leave()
+                waiting.set_exception(error)
 
         ticket = self._demand.ask(wish, settle)
         if waiting.done():
@@ -305,40 +320,3 @@ class GatewayDoor:
 
         waiting.add_done_callback(given_up)
         return waiting
-
-
-def _named(request: Request) -> Named | None:
-    """What the request says of where it goes; fills in its model and whether it is a stream.
-
-    Raises:
-        InvalidRequestError: it cannot be understood.
-    """
-    route = request.route
-    if not route.names_model:
-        request.model = route.service
-        request.stream = route.generates and _asks_for_stream(request)
-        return None
-    if request.upgrade:
-        request.model = dict(parse_qsl(request.query.decode("latin-1"))).get("model", "")
-        return None
-    named = read(request.headers, request.body)
-    request.model, request.stream = named.model, named.stream
-    return named
-
-
-def _asks_for_stream(request: Request) -> bool:
-    """Of an engine's own route, whose body is its business alone."""
-    try:
-        return read(request.headers, request.body).stream
-    except InvalidRequestError:
-        return False
-
-
-def _with_model(query: bytes, served: str) -> bytes:
-    members = [(name, value) for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
-    return urlencode([("model", served), *((n, v) for n, v in members if n != "model")]).encode()
-
-
-def _decided(request: Request) -> bool:
-    """Whether the client has decided for the switch that it would be asked about."""
-    return any(name == HEADER and value.strip().lower() == b"auto" for name, value in request.headers)

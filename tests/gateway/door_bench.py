@@ -9,7 +9,7 @@ from typing import Any
 from gpumod.access import AccessRules
 from gpumod.config.gateway import GatewaySettings, KeyLimits
 from gpumod.core.names import ModeId, PresetId, ServiceId
-from gpumod.core.spec import OnDemand, ServiceSpec
+from gpumod.core.spec import Idle, OnDemand, ServiceSpec
 from gpumod.core.switch import SwitchRequest
 from gpumod.gateway.demand import Demand, rules_of
 from gpumod.gateway.door import GatewayDoor
@@ -29,6 +29,7 @@ class Bench:
     door: GatewayDoor
     demand: Demand
     clock: FakeClock
+    settings: GatewaySettings
     seen: list[tuple[Request, Passage, Transfer]] = field(default_factory=list)
 
     async def switch(self, mode: str) -> None:
@@ -113,6 +114,23 @@ class Bench:
         modes = tuple(replace(one, **fields) if one.id == mode else one for one in catalog.modes)
         self.box._catalog = replace(catalog, modes=modes)
 
+    def set_idle(self, service: ServiceId, idle: Idle) -> None:
+        """Let a running service have an idle policy."""
+        record = self.box._services[service]
+        self.box._services[service] = replace(record, spec=replace(record.spec, idle=idle))
+        self.box.changed()
+
+    @asynccontextmanager
+    async def another_door(self) -> AsyncIterator[GatewayDoor]:
+        """The door of a daemon that was started again."""
+        demand = Demand(self.box, self.box, self.box.leases, self.clock, rules_of(self.settings))
+        door = GatewayDoor(self.box, self.box, demand, AccessRules(), self.settings, {}, self.clock)
+        await door.start()
+        try:
+            yield door
+        finally:
+            await door.close(0.0)
+
     def add_preset(self, id_: str, *, aliases: tuple[str, ...] = ()) -> ServiceSpec:
         """Write another preset's file: a small one."""
         catalog = self.box.catalog()
@@ -159,7 +177,7 @@ async def a_bench(
         clock,
         observe=lambda *what: seen.append(what),
     )
-    bench = Bench(box, door, demand, clock, seen)
+    bench = Bench(box, door, demand, clock, given, seen)
     await bench.switch(mode)
     await door.start()
     try:

@@ -43,6 +43,9 @@ from gpumod.gateway.demand.values import (
 _LOOK_AGAIN = 1.0
 """Seconds until a switch is asked for again that had to wait for one which was not seen."""
 
+_COOL_DOWN = 10.0
+"""Seconds at least for which no request asks for a switch that has failed."""
+
 
 class Brain:
     """Decides for all waiting requests. One instance for each box."""
@@ -181,8 +184,9 @@ class Brain:
                     ticket.declined = {**(ticket.declined or {}), goal: (reasons, passing)}
                     self._place_again(ticket, now)
             case Broke(reason=reason):
-                self._failed[goal] = (now + self._rules.residency, reason)
+                self._cool_down(goal, reason, now)
                 for ticket in wanting:
+                    ticket.failure = reason
                     self._place_again(ticket, now)
             case Busy():
                 self._not_before = now + _LOOK_AGAIN
@@ -191,13 +195,16 @@ class Brain:
         if event.mode is not None or event.reason:
             self._settled = now
         if event.reason:
-            self._failed[event.goal] = (now + self._rules.residency, event.reason)
+            self._cool_down(event.goal, event.reason, now)
         else:
             self._failed.pop(event.goal, None)
         for ticket in (*self._tickets.in_state(State.RIDING), *self._tickets.in_state(State.SEEING)):
             if ticket.switch == event.switch:
                 ticket.failure = event.reason if ticket.state is State.RIDING else ""
                 self._tickets.move(ticket, State.NEW)
+
+    def _cool_down(self, goal: Goal, reason: str, now: float) -> None:
+        self._failed[goal] = (now + max(self._rules.residency, _COOL_DOWN), reason)
 
     def _explained(self, event: Explained) -> None:
         self._explaining.discard(event.goal)

@@ -36,6 +36,10 @@ class Idling:
         """A request of a service has ended."""
         self._used[service] = now
 
+    def put_off(self, now: float) -> None:
+        """Something was in the way: leave everything as it is for a while."""
+        self.again = self._not_before = now + LOOK_AGAIN
+
     async def look(
         self, records: Iterable[ServiceRecord], settled: float | None, held: Callable[[], bool]
     ) -> SwitchId | None:
@@ -70,7 +74,7 @@ class Idling:
                 return answer.id
             reason = "; ".join(one.detail for one in answer.reasons)
         _log.info("%s, which is idle, has to wait: %s", wish.phrase, reason)
-        self.again = self._not_before = now + LOOK_AGAIN
+        self.put_off(now)
         return None
 
     def _sight(

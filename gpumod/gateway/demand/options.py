@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from gpumod.core.names import ModeId, PresetId, ServiceId
 from gpumod.core.spec import Catalog, Mode, OnDemand, ServiceSpec
@@ -83,4 +84,7 @@ def _named(
     """A service as it is about to start: from the mode, else from its preset."""
     mode = catalog.mode(mode_id)
     member = next((spec for spec in mode.services if spec.id == service), None) if mode else None
-    return member if member and preset is None else catalog.preset(preset or PresetId(service))
+    if member is not None and preset is None:
+        return member
+    fresh = catalog.preset(preset or PresetId(service))
+    return replace(fresh, id=service) if fresh is not None else None

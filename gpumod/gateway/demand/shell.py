@@ -149,7 +149,7 @@ class Demand:
     def suspect(self, service: ServiceId, generation: int, until: float) -> None:
         """The engine did not answer: until then, or until a newer attempt, it gets no request."""
         self._suspects[service] = (generation, until)
-        self._rearm.set()
+        self._arm()
         self._look_due.set()
 
     def usable(self, service: ServiceId) -> bool:
@@ -195,7 +195,7 @@ class Demand:
 
     def _look_later(self) -> None:
         self._retry_at = self._clock.monotonic() + _RETRY
-        self._rearm.set()
+        self._arm()
 
     async def _look(self) -> None:
         status = await self._switching.status()
@@ -249,9 +249,7 @@ class Demand:
     def _tell(self, event: Event) -> None:
         for instruction in self._brain.take(event, self._clock.monotonic()):
             self._do(instruction)
-        wake = self._wake()
-        if wake is not None and (self._armed is None or wake < self._armed):
-            self._rearm.set()
+        self._arm()
 
     def _do(self, instruction: Instruction) -> None:
         match instruction:
@@ -289,10 +287,12 @@ class Demand:
             if switch is not None:
                 self._follow(switch)
                 self._look_due.set()
-        except GpumodError as error:
-            _log.warning("what is idle stays: %s", error.detail)
+        except Exception:  # noqa: BLE001 - what is idle can wait, and must not take the gateway down
+            _log.exception("what is idle could not be looked at")
+            self._idling.put_off(self._clock.monotonic())
         finally:
             self._stopping_idle = False
+            self._arm()
 
     def _held(self) -> bool:
         """Whether a switch or somebody who waits forbids to stop anything."""
@@ -304,6 +304,12 @@ class Demand:
         suspicion = min((until for _, until in self._suspects.values()), default=None)
         times = (self._brain.wake, self._idling.again, self._retry_at, suspicion)
         return min((one for one in times if one is not None), default=None)
+
+    def _arm(self) -> None:
+        """See to it that nobody sleeps longer than until the next thing that is due."""
+        wake = self._wake()
+        if wake is not None and (self._armed is None or wake < self._armed):
+            self._rearm.set()
 
     async def _wake_always(self) -> None:
         """Tell the brain when something is due."""

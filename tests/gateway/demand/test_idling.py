@@ -1,0 +1,148 @@
+"""Idle policies on a box: what is stopped, what brings it back, and what keeps it."""
+
+import asyncio
+
+from gpumod.core.names import BLANK, ModeId, ServiceId
+from gpumod.core.spec import Idle, IdleAction, OnDemand
+from gpumod.core.switch import SwitchRequest
+from gpumod.gateway.exchange import Answer, Passage
+from tests.gateway.door_bench import CODE, GEMMA, Bench, a_bench, said
+
+HALF_HOUR = 1800.0
+
+
+async def pass_time(bench: Bench, seconds: float) -> None:
+    """Let virtual time pass, and everything that is due in it happen."""
+    await bench.clock.sleep(seconds)
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_a_service_that_idles_is_stopped_and_a_request_brings_it_back():
+    async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, HALF_HOUR + 1)
+        assert not bench.box.admits(GEMMA)
+        assert bench.box.admits(ServiceId("embed"))
+        assert bench.box.mode() == "chat"
+        assert (await bench.box.switches(1))[0].request == SwitchRequest(stop=GEMMA, by="idle")
+        passage = await bench.wait(bench.request("gemma-chat"))
+        assert isinstance(passage, Passage)
+        assert bench.box.begun == 3
+
+
+async def test_a_mode_that_idles_is_left_for_blank_and_a_request_brings_it_back():
+    async with a_bench("chat", on_demand=OnDemand.ASK) as bench:
+        bench.change_mode("chat", idle=Idle(HALF_HOUR, IdleAction.BLANK))
+        bench.box.changed()
+        await pass_time(bench, HALF_HOUR + 1)
+        assert bench.box.mode() == BLANK
+        assert (await bench.answer(bench.request("qwen-code"))).status == 409
+        passage = await bench.wait(bench.request("gemma-chat"))
+        assert isinstance(passage, Passage)
+        assert bench.box.mode() == "chat"
+
+
+async def test_requests_put_idleness_off():
+    async with a_bench("chat") as bench:
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        for _ in range(5):
+            await pass_time(bench, HALF_HOUR / 2)
+            request = bench.request()
+            bench.end(request, bench.go(request))
+        assert bench.box.admits(GEMMA)
+        await pass_time(bench, HALF_HOUR + 1)
+        assert not bench.box.admits(GEMMA)
+
+
+async def test_a_request_that_runs_for_long_keeps_its_service():
+    async with a_bench("chat") as bench:
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        request = bench.request()
+        passage = bench.go(request)
+        await pass_time(bench, 3 * HALF_HOUR)
+        assert bench.box.admits(GEMMA)
+        bench.end(request, passage)
+        await pass_time(bench, 2 * HALF_HOUR)
+        assert not bench.box.admits(GEMMA)
+
+
+async def test_a_lease_keeps_what_idles_until_it_is_given_back():
+    async with a_bench("chat") as bench:
+        lease = await bench.box.leases.take("ada", 1e9)
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, 3 * HALF_HOUR)
+        assert bench.box.admits(GEMMA)
+        await bench.box.leases.release(lease.id)
+        await pass_time(bench, 60.0)
+        assert not bench.box.admits(GEMMA)
+
+
+async def test_nothing_idles_while_somebody_waits():
+    async with a_bench("chat", wait=1e6) as bench:
+        bench.box.faults.hang.add("begin")
+        waiting = bench.wait(bench.request("qwen-code"))
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, 3 * HALF_HOUR)
+        assert bench.box.admits(GEMMA)
+        assert not waiting.done()
+
+
+async def test_what_idleness_stopped_is_known_after_a_restart_of_the_daemon():
+    async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
+        idle = await bench.box.begin(SwitchRequest(stop=GEMMA, by="idle"))
+        assert not hasattr(idle, "reasons")
+        await bench.box.wait(idle.id)
+        async with bench.another_door() as door:
+            where = door.open(bench.request("gemma-chat"))
+            assert not isinstance(where, Passage | Answer)
+            assert isinstance(await where, Passage)
+
+
+async def test_an_idle_stop_that_is_refused_is_tried_again_later():
+    async with a_bench("chat") as bench:
+        bench.box.faults.errors["begin"] = RuntimeError("not now")
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, HALF_HOUR + 1)
+        assert bench.box.admits(GEMMA)
+        del bench.box.faults.errors["begin"]
+        await pass_time(bench, 60.0)
+        assert not bench.box.admits(GEMMA)
+
+
+async def test_the_learned_start_time_is_told_to_those_who_find_the_queue_full():
+    async with a_bench("chat", queue=1, step_seconds=0.02) as bench:
+        await bench.switch("code")
+        await bench.switch("chat")
+        bench.box.faults.hang.add("begin")
+        async with bench.another_door() as door:
+            waiting = door.open(bench.request("qwen-code"))
+            full = door.open(bench.request("qwen-code"))
+            assert isinstance(full, Answer)
+            assert 1 <= int(said(full)["headers"]["retry-after"]) <= 20
+            assert not isinstance(waiting, Passage | Answer)
+
+
+async def test_a_box_that_cannot_be_looked_at_is_looked_at_again():
+    async with a_bench("chat", wait=20.0) as bench:
+        bench.box.faults.errors["status"] = RuntimeError("a defect")
+        waiting = bench.wait(bench.request("qwen-code"))
+        await pass_time(bench, 2.0)
+        del bench.box.faults.errors["status"]
+        passage = await waiting
+        assert isinstance(passage, Passage)
+        assert passage.service == CODE
+
+
+async def test_a_plan_that_cannot_be_made_is_told():
+    async with a_bench("chat", on_demand=OnDemand.ASK) as bench:
+        bench.box.faults.errors["plan"] = RuntimeError("a defect")
+        assert (await bench.answer(bench.request("qwen-code"))).status == 409
+
+
+async def test_a_switch_that_cannot_be_asked_for_is_told():
+    async with a_bench("chat") as bench:
+        bench.box.faults.errors["begin"] = RuntimeError("a defect")
+        error = said(await bench.answer(bench.request("qwen-code")))
+        assert (error["status"], error["code"]) == (503, "switch_failed")
+        assert bench.box.mode() == ModeId("chat")
