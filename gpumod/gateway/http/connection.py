@@ -7,7 +7,7 @@ import math
 import socket
 from dataclasses import replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gpumod.gateway.exchange import Answer, Head, Request
 from gpumod.gateway.http.answers import problem, serialised
@@ -49,7 +49,7 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_buffer", "_front", "_head", "_incoming", "_method", "_paused", "_processing", "_received",
+        "_at", "_buffer", "_front", "_head", "_incoming", "_method", "_paused", "_processing", "_received",
         "_request", "_running", "_searched", "_state", "_where", "deadline", "full", "keep", "old",
         "transport",
     )  # fmt: skip
@@ -59,7 +59,8 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, front: FrontDoor) -> None:
         self._front = front
         self._state = _State.HEAD
-        self._buffer: bytes | bytearray = b""
+        self._buffer = b""
+        self._at = 0  # up to where it was read
         self._searched = 0
         self._received = _NOTHING
         self._processing = False
@@ -78,8 +79,7 @@ class ClientConnection(asyncio.Protocol):
     # --- asyncio's callbacks ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream socket, as a server makes it
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         self._front.made(self)
         self.deadline = self._front.clock() + self._front.limits.idle_time
 
@@ -89,18 +89,14 @@ class ClientConnection(asyncio.Protocol):
             if self._running is not None:
                 self._running.fed(data)
         elif state is not _State.LINGER and state is not _State.CLOSED:
-            if not self._buffer:
-                self._buffer = data
-            elif isinstance(self._buffer, bytearray):
-                self._buffer += data
-            else:
-                self._buffer = bytearray(self._buffer) + data
+            self._buffer = self._buffer + data if self._buffer else data
             self._process()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._state = _State.CLOSED
         self._buffer = b""
+        self._at = 0
         self._incoming = None
         running, self._running = self._running, None
         if running is not None:
@@ -129,7 +125,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._processing = True
         try:
-            while self._buffer:
+            while self._at < len(self._buffer):
                 if self._incoming is not None:
                     self._take_body(self._incoming)
                 elif self._state is not _State.HEAD or self.full or not self._take_head():
@@ -140,9 +136,15 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(problem(400, f"bad request: {error}", close=True))
         finally:
             self._processing = False
+            self._forget_read()
         waits = self._state is _State.BUSY or self.full
         if waits and not self._paused and len(self._buffer) > self._front.limits.pipelined:
             self.pause_reading()
+
+    def _forget_read(self) -> None:
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
 
     def _take_head(self) -> bool:
         """Read a head; False if it is not complete."""
@@ -151,21 +153,22 @@ class ClientConnection(asyncio.Protocol):
         if self._received == _NOTHING:
             self._received = front.clock()
             self.deadline = self._received + front.limits.head_time
-        if buffer[0] in b"\r\n":  # a blank line before a request is passed over (RFC 9112, section 2.2)
-            buffer = self._buffer = buffer[2:] if buffer[:2] == b"\r\n" else buffer
-            if buffer == b"\r" or not buffer:
+        at = self._at
+        if buffer[at] == 13 and b"\r\n".startswith(buffer[at : at + 2]):
+            if len(buffer) < at + 2:
                 return False
-        end = buffer.find(END, self._searched)
+            at = self._at = at + 2  # a blank line before a request is passed over (RFC 9112, section 2.2)
+        end = buffer.find(END, at + self._searched)
         if end < 0:
-            check_unfinished(buffer, max(0, self._searched), front.limits)
-            self._searched = max(0, len(buffer) - len(END) + 1)
+            self._forget_read()
+            check_unfinished(self._buffer, self._searched, front.limits)
+            self._searched = max(0, len(self._buffer) - len(END) + 1)
             return False
-        end += len(END)
-        if end > front.limits.head:
-            check_unfinished(buffer, 0, front.limits)
-        head = bytes(buffer[:end])
-        self._buffer = bytes(buffer[end:])
+        head = buffer[at : end + len(END)]
+        self._at = at + len(head)
         self._searched = 0
+        if len(head) > front.limits.head:
+            check_unfinished(head, 0, front.limits)
         self.old = False
         self.keep = True
         self._method = b""
@@ -214,7 +217,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = _State.BODY
         self._incoming = Incoming(parsed, Use.KEEP, received)
         self._attend_body(self._incoming)
-        if parsed.expects and not self._buffer and not parsed.old:
+        if parsed.expects and self._at == len(self._buffer) and not parsed.old:
             self.transport.write(_CONTINUE)
 
     def _attend_body(self, incoming: Incoming) -> None:
@@ -222,11 +225,10 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = incoming.begun + limits.body_time + incoming.received / limits.body_rate
 
     def _take_body(self, incoming: Incoming) -> None:
-        buffer = self._buffer
-        used = incoming.take(buffer if isinstance(buffer, bytes) else bytes(buffer))
+        at = incoming.take(self._buffer, self._at)
         if incoming is not self._incoming:
             return  # who was fed has closed the connection
-        self._buffer = b"" if used == len(buffer) else bytes(buffer[used:])
+        self._at = at
         if incoming.use is Use.KEEP and incoming.received > self._front.limits.body:
             self._too_large(incoming, incoming.received)
         elif incoming.done:
@@ -333,7 +335,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._front.clock() + self._front.limits.idle_time
         if self._paused:
             self.resume_reading()
-        if self._buffer:
+        if self._at < len(self._buffer):
             self._process()
 
     def cut(self, *, at_once: bool = False) -> None:
@@ -349,9 +351,10 @@ class ClientConnection(asyncio.Protocol):
     def tunnel(self) -> None:
         """From now on bytes are no requests."""
         self._state = _State.TUNNEL
+        self._forget_read()
         buffer, self._buffer = self._buffer, b""
         if buffer and self._running is not None:
-            self._running.fed(bytes(buffer))
+            self._running.fed(buffer)
 
     def pause_reading(self) -> None:
         """Let the client wait with what it sends."""
@@ -379,9 +382,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self.keep = False
         self._incoming = None
-        unread = bool(self._buffer) or self._state is _State.BODY
         self.transport.write(serialised(answer, keep=False, old=self.old, bodiless=self._method == b"HEAD"))
-        self._close(linger=unread)
+        self._close(linger=True)
 
     def _close(self, *, linger: bool = False) -> None:
         """Close when all is sent; if the client is still sending, only after it had time to read."""
@@ -389,6 +391,7 @@ class ClientConnection(asyncio.Protocol):
         linger = linger or self._incoming is not None
         self._incoming = None
         self._buffer = b""
+        self._at = 0
         now = self._front.clock()
         if linger and self.transport.can_write_eof() and not self.transport.is_closing():
             self._state = _State.LINGER

@@ -38,15 +38,15 @@ class Chunks:
         self._line = b""  # of a line that is not complete yet
         self._trailers = -1  # bytes of trailers; -1 before the last chunk
 
-    def feed(self, data: bytes) -> int:
-        """Take in what belongs to the body; how many bytes that was.
+    def feed(self, data: bytes, at: int = 0) -> int:
+        """Take in what belongs to the body, from a place on; the place after it.
 
         Raises:
             MalformedError: it is not chunked framing.
         """
         self.parts = []
         self.plain = not (self._inside or self._line or self._trailers >= 0)
-        at, end = 0, len(data)
+        end = len(data)
         while at < end and not self.done:
             if self._left:
                 part = data[at : at + self._left]

@@ -44,26 +44,26 @@ class Incoming:
         self._left = head.content_length or 0
         self.done = False
 
-    def take(self, data: bytes) -> int:
-        """Take in what belongs to the body; how many bytes that was.
+    def take(self, data: bytes, at: int) -> int:
+        """Take in what belongs to the body, from a place on; the place after it.
 
         Raises:
             MalformedError: it is not framed as its head says.
         """
         if self._chunks is None:
-            part = data if len(data) <= self._left else data[: self._left]
-            used = len(part)
-            self._left -= used
+            part = data[at : at + self._left]
+            end = at + len(part)
+            self._left -= len(part)
             self.done = not self._left
             self._add(part)
         else:
-            used = self._chunks.feed(data)
+            end = self._chunks.feed(data, at)
             self.done = self._chunks.done
             for part in self._chunks.parts:
                 self._add(part)
         if self.use is Use.FEED and self._feed is not None:
-            self._feed(data[:used])
-        return used
+            self._feed(data[at:end])
+        return end
 
     def _add(self, part: bytes) -> None:
         self.received += len(part)

@@ -166,7 +166,7 @@ def _split(target: bytes) -> tuple[bytes, bytes]:
     return path.partition(b"#")[0], query.partition(b"#")[0]
 
 
-def check_unfinished(buffer: bytes | bytearray, since: int, limits: Limits) -> None:
+def check_unfinished(buffer: bytes, since: int, limits: Limits) -> None:
     """Refuse a head that can no longer become one; `since` is how much of it was looked at before.
 
     Raises:

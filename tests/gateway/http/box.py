@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from gpumod.access.keys import LOCAL
 from gpumod.core.names import ServiceId
@@ -175,10 +176,17 @@ class Wire:
         return (await self.exactly(size + 2))[:-2]
 
     async def chunks(self) -> bytes:
-        found = b""
+        found = bytearray()
         while part := await self.chunk():
             found += part
-        return found
+        return bytes(found)
+
+    def pause(self) -> None:
+        """Read nothing, as a slow client does."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    def resume(self) -> None:
+        cast("asyncio.Transport", self.writer.transport).resume_reading()
 
     async def close(self) -> None:
         self.writer.close()
