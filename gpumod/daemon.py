@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from gpumod import __version__
 from gpumod.core.errors import ConfigError, GpumodError
 from gpumod.core.names import BLANK
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("gpumod")
 
+_WINDING_UP = 20.0
+"""Seconds, besides the drain, that the end may take before the service manager loses its patience."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: a service manager is told not to try again."""
 
@@ -92,7 +96,8 @@ def run(options: Options, adapt: Callable[[Parts], Parts] = lambda parts: parts)
         print(error.detail, file=sys.stderr)  # noqa: T201 - before logging could be trusted to be read
         return EXIT_CONFIG
     try:
-        return asyncio.run(_serve(settings, options, adapt))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, options, adapt))
     except ConfigError as error:
         _log.error("%s", error.detail)
         return EXIT_CONFIG
@@ -143,6 +148,7 @@ class Daemon:
         self._supervisor = Supervisor(parts)
         self._jobs = build_jobs(parts, job_store, self._supervisor, settings.config_dir)
         self._ended = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._interrupts = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -152,7 +158,7 @@ class Daemon:
 
         # Bound before anything is touched: an address that is taken must not cost a running engine.
         listeners = Listeners(
-            self._settings, self._supervisor, self._parts.store, self._jobs.queue, self._jobs.schedules
+            self._settings, self._supervisor, self._parts, self._jobs.queue, self._jobs.schedules
         )
         boot = self._settings.state_dir / "boot_id"
         try:
@@ -168,7 +174,7 @@ class Daemon:
             self._notifier.send("READY=1", f"STATUS=listening on {', '.join(listeners.addresses)}")
             _log.info("gpumodd %s listens on %s", __version__, ", ".join(listeners.addresses))
             await self._until_told(listeners)
-            self._notifier.send("STOPPING=1")
+            await self._drain(listeners)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -197,6 +203,17 @@ class Daemon:
             server.cancel()
             await asyncio.gather(told, server, return_exceptions=True)
 
+    async def _drain(self, listeners: Listeners) -> None:
+        """Let running requests finish; a further signal does not wait for that."""
+        longest = self._settings.gateway.drain + _WINDING_UP
+        self._notifier.send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={longest * 1e6:.0f}")
+        draining = asyncio.ensure_future(listeners.drain())
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for one in (draining, hurry):
+            one.cancel()
+        await asyncio.gather(draining, hurry, return_exceptions=True)
+
     async def _note_boot(self, path: Path) -> None:
         """Remember this boot once its mode has been brought up: until then `boot:` still counts."""
         await self._supervisor.settled()
@@ -209,9 +226,14 @@ class Daemon:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._ended.set)
+        loop.add_signal_handler(signal.SIGTERM, self._terminated)
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+
+    def _terminated(self) -> None:
+        if self._ended.is_set():
+            self._hurry.set()
+        self._ended.set()
 
     def _interrupted(self) -> None:
         """Ctrl-C: quiesce to blank if so configured; a second one does not wait for that."""
@@ -220,7 +242,7 @@ class Daemon:
         if quiesce and self._interrupts == 1:
             self._spawn(self._quiesce())
         else:
-            self._ended.set()
+            self._terminated()
 
     async def _quiesce(self) -> None:
         _log.info("going to blank; Ctrl-C again leaves the engines as they are")

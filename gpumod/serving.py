@@ -16,13 +16,15 @@ from gpumod.api import ApiDeps, create_app, serve
 from gpumod.config.schema import json_schema
 from gpumod.core.cards import DriverState
 from gpumod.core.errors import ConfigError, GpumodError
+from gpumod.gateway.plane import Gateway, GatewayParts
+from gpumod.gateway.web import WebDeps, models_router
 from gpumod.runners.activation import address_of, inherited_sockets, keep_by_manager
 
 if TYPE_CHECKING:
     from gpumod.config.settings import Key as ConfiguredKey
     from gpumod.config.settings import Settings
     from gpumod.core.job_ports import Jobs, ScheduleBook
-    from gpumod.core.ports import Store
+    from gpumod.supervisor.parts import Parts
     from gpumod.supervisor.supervisor import Supervisor
 
 _SOCKET_MODE = 0o660
@@ -36,23 +38,44 @@ class Listeners:
         self,
         settings: Settings,
         supervisor: Supervisor,
-        store: Store,
+        parts: Parts,
         jobs: Jobs,
         schedules: ScheduleBook,
     ) -> None:
+        access = access_rules(settings)
+        limits = {key.name: key.limits for key in settings.keys}
+        self._gateway = Gateway(
+            GatewayParts(
+                switching=supervisor,
+                admission=supervisor.gate,
+                leases=supervisor.leases,
+                clock=parts.clock,
+                access=access,
+                settings=settings.gateway,
+                limits=limits,
+                recovering=lambda: supervisor.recovering,
+            )
+        )
         deps = ApiDeps(
             switching=supervisor,
             leases=supervisor.leases,
             events=supervisor.events,
-            store=store,
+            store=parts.store,
             jobs=jobs,
             schedules=schedules,
             version=__version__,
-            access=access_rules(settings),
+            access=access,
             ready=lambda: _unready(supervisor),
             schema=json_schema,
+            metrics=self._gateway.metrics,
         )
-        self._app = create_app(deps)
+        models = WebDeps(
+            switching=supervisor,
+            context_of=lambda spec: spec.context or parts.footprints.trained_context(spec),
+            allowed=lambda name: limits[name].models if name in limits else (),
+            created=int(parts.clock.now()),
+        )
+        self._app = create_app(deps, [models_router(models)])
         self._settings = settings
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +114,11 @@ class Listeners:
             GpumodError: the server does not start.
         """
         started = asyncio.Event()
-        self._task = asyncio.create_task(serve(self._app, self._sockets, self._stop, on_started=started.set))
+        await self._gateway.start()
+        serving = serve(
+            self._app, self._sockets, self._stop, on_started=started.set, listen=self._gateway.listen
+        )
+        self._task = asyncio.create_task(serving)
         starting = asyncio.create_task(started.wait())
         await asyncio.wait({self._task, starting}, return_when=asyncio.FIRST_COMPLETED)
         starting.cancel()
@@ -105,11 +132,16 @@ class Listeners:
         await asyncio.wait({self._task})
         return "cancelled" if self._task.cancelled() else repr(self._task.exception())
 
+    async def drain(self) -> None:
+        """Take no requests any more, and let those that models work on finish; at most `gateway.drain`."""
+        await self._gateway.drain()
+
     async def close(self) -> None:
         """Finish what is under way and close the sockets."""
         self._stop.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._gateway.close()
         for one in self._sockets:
             one.close()
         if self._sockets and not self._kept:

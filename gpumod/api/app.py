@@ -16,13 +16,15 @@ from gpumod.api.problems import handle_errors
 from gpumod.api.table import RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
+
+    from fastapi import APIRouter
 
     from gpumod.api.deps import ApiDeps
 
 
-def create_app(deps: ApiDeps) -> FastAPI:
-    """The API over its ports. `app.state.context` ends streams and waits with `close`."""
+def create_app(deps: ApiDeps, more: Iterable[APIRouter] = ()) -> FastAPI:
+    """The API over its ports, and more routes. `app.state.context` ends streams and waits with `close`."""
     context = Context(deps)
 
     @contextlib.asynccontextmanager
@@ -46,6 +48,9 @@ def create_app(deps: ApiDeps) -> FastAPI:
     for room, prefix in ((root, ""), *((room, API) for room in below)):
         app.include_router(room.router, prefix=prefix)
         routes.add(room.router, prefix)
+    for router in more:
+        app.include_router(router)
+        routes.add(router)
     app.add_middleware(
         Guard, rules=deps.access, routes=routes, body_seconds=deps.limits.body, answers=context.answers
     )
