@@ -16,7 +16,7 @@ from gpumod.gateway.demand import Demand, Meter, Verdict, Why, Wish, options
 from gpumod.gateway.demand.verdicts import closing, lost
 from gpumod.gateway.errors import error_answer, error_event, keep_alive
 from gpumod.gateway.exchange import Answer, Ending, Head, Passage, Request, Transfer, Waiting
-from gpumod.gateway.judging import judged
+from gpumod.gateway.judging import Judge
 from gpumod.gateway.naming import DEFAULT
 from gpumod.gateway.reading import has_decided, named_by, with_model
 from gpumod.gateway.routes import is_gateway
@@ -91,7 +91,7 @@ class GatewayDoor:
         self._switching = switching
         self._admission = admission
         self._demand = demand
-        self._access = access
+        self._judge = Judge(access, settings.body_limit)
         self._settings = settings
         self._limits = limits
         self._clock = clock
@@ -136,7 +136,7 @@ class GatewayDoor:
 
     def judge(self, head: Head) -> Request | Answer:
         """Whether a request may go on, before its body is kept."""
-        return judged(head, self._access, self._settings.body_limit)
+        return self._judge.judged(head)
 
     def open(self, request: Request) -> Passage | Answer | Waiting:
         """Where a request goes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpumod.access import AccessRules, Denied, Principal, RequestFacts, judge
+from gpumod.access import AccessRules, Denied, Principal, RequestFacts, digest, judge
 from gpumod.gateway.errors import error_answer
 from gpumod.gateway.exchange import Answer, Dialect, Head, Headers, Request, Route
 from gpumod.gateway.routes import ROUTES, methods_of, route_of
@@ -12,28 +12,62 @@ from gpumod.gateway.routes import ROUTES, methods_of, route_of
 _LOOKED_AT: Final = frozenset(
     {b"host", b"origin", b"sec-fetch-site", b"authorization", b"x-api-key", b"api-key"}
 )
+_REMEMBERED: Final = 1024
+_Sender = tuple[bool, str, str | None, str | None, str | None, bytes | None]
+"""What decides about a sender; of a key its digest alone, as everywhere."""
 
 
-def judged(head: Head, rules: AccessRules, body_limit: int) -> Request | Answer:
-    """The request, or what its client is told.
+class Judge:
+    """Looks at heads.
 
     Args:
-        head: what is known before the body.
         rules: keys and names of hosts; the limit of bodies there is the control plane's.
         body_limit: bytes that the body of a request for a model may have.
     """
-    route = route_of(head.method, head.path)
-    dialect = route.dialect if route is not None else _dialect(head.path)
-    verdict = judge(_facts(head), rules)
-    if isinstance(verdict, Denied):
-        error = verdict.error
-        return _refused(dialect, verdict.status, str(error.code), error.detail, error.facts)
-    if route is None:
-        return _no_route(dialect, head)
-    if head.content_length is not None and head.content_length > body_limit:
-        detail = f"the body is larger than {body_limit} bytes"
-        return _refused(dialect, 413, "request_too_large", detail, {"limit": body_limit})
-    return _request(head, verdict.principal, route)
+
+    def __init__(self, rules: AccessRules, body_limit: int) -> None:
+        self._rules = rules
+        self._body_limit = body_limit
+        self._known: dict[_Sender, Principal] = {}
+
+    def judged(self, head: Head) -> Request | Answer:
+        """The request, or what its client is told."""
+        route = route_of(head.method, head.path)
+        principal = self._principal(head)
+        if isinstance(principal, Denied):
+            error = principal.error
+            dialect = _dialect(head.path)
+            return _refused(dialect, principal.status, str(error.code), error.detail, error.facts)
+        if route is None:
+            return _no_route(_dialect(head.path), head)
+        limit = self._body_limit
+        if head.content_length is not None and head.content_length > limit:
+            detail = f"the body is larger than {limit} bytes"
+            return _refused(route.dialect, 413, "request_too_large", detail, {"limit": limit})
+        return _request(head, principal, route)
+
+    def _principal(self, head: Head) -> Principal | Denied:
+        """Who sends it. The same client sends the same again and again: who was let in is remembered."""
+        found = _values(head.headers)
+        key = _key(found)
+        sender = (
+            head.unix,
+            head.local_host,
+            found.get(b"host"),
+            found.get(b"origin"),
+            found.get(b"sec-fetch-site"),
+            digest(key) if key is not None else None,
+        )
+        known = self._known.get(sender)
+        if known is not None:
+            return known
+        verdict = judge(_facts(head, found, key), self._rules)
+        if isinstance(verdict, Denied):
+            return verdict
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[sender] = verdict.principal
+        return verdict.principal
 
 
 def _request(head: Head, principal: Principal, route: Route) -> Request:
@@ -49,14 +83,13 @@ def _request(head: Head, principal: Principal, route: Route) -> Request:
     )
 
 
-def _facts(head: Head) -> RequestFacts:
+def _facts(head: Head, found: dict[bytes, str | None], key: str | None) -> RequestFacts:
     """What the rules look at.
 
     Whatever the method, such a request makes an engine work: a page of another site may send none, least of
     all a websocket, which browsers open across sites without asking. What kind of body it has is the
     engine's business: forms with files are usual here, and browsers tell the origin of all of these.
     """
-    found = _values(head.headers)
     return RequestFacts(
         method="POST",
         path="/v1",
@@ -66,7 +99,7 @@ def _facts(head: Head) -> RequestFacts:
         origin=found.get(b"origin"),
         fetch_site=found.get(b"sec-fetch-site"),
         content_type="application/json",
-        authorization=_key(found),
+        authorization=key,
     )
 
 
@@ -88,6 +121,7 @@ def _key(found: dict[bytes, str | None]) -> str | None:
 
 
 def _dialect(path: bytes) -> Dialect:
+    """Of a path whose method may be wrong."""
     known = next((route for (_, its), route in ROUTES.items() if its == path), None)
     return known.dialect if known is not None else Dialect.PLAIN
 

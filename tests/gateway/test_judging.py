@@ -6,7 +6,7 @@ import pytest
 
 from gpumod.access import AccessRules, Key, Scope, digest
 from gpumod.gateway.exchange import Answer, Dialect, Head, Request
-from gpumod.gateway.judging import judged
+from gpumod.gateway.judging import Judge
 
 LIMIT = 1000
 KEYS = AccessRules(
@@ -38,13 +38,13 @@ def head(
 
 
 def let_in(given: Head, rules: AccessRules = KEYS) -> Request:
-    verdict = judged(given, rules, LIMIT)
+    verdict = Judge(rules, LIMIT).judged(given)
     assert isinstance(verdict, Request), verdict
     return verdict
 
 
 def refused(given: Head, rules: AccessRules = KEYS) -> Answer:
-    verdict = judged(given, rules, LIMIT)
+    verdict = Judge(rules, LIMIT).judged(given)
     assert isinstance(verdict, Answer), verdict
     assert verdict.close, "the body that follows was not read"
     return verdict
@@ -153,3 +153,25 @@ def test_errors_are_in_the_dialect_of_the_path():
     answer = refused(head(b"/v1/messages"))
     assert json.loads(answer.body)["type"] == "error"
     assert let_in(head(b"/v1/messages", x_api_key=b"secret")).route.dialect is Dialect.ANTHROPIC
+
+
+def test_who_was_let_in_is_remembered_with_all_that_decided():
+    judge = Judge(KEYS, LIMIT)
+    good = head(authorization=b"Bearer secret")
+    assert isinstance(judge.judged(good), Request)
+    assert isinstance(judge.judged(good), Request)
+    for other in (
+        head(authorization=b"Bearer secret", host=b"evil.example"),
+        head(authorization=b"Bearer secret", origin=b"https://evil.example"),
+        head(authorization=b"Bearer secret", sec_fetch_site=b"cross-site"),
+        head(authorization=b"Bearer wrong"),
+        head(),
+    ):
+        assert isinstance(judge.judged(other), Answer)
+
+
+def test_what_is_remembered_is_bounded():
+    judge = Judge(AccessRules(), LIMIT)
+    for number in range(3000):
+        assert isinstance(judge.judged(head(authorization=b"Bearer %d" % number)), Request)
+    assert len(judge._known) <= 1024
