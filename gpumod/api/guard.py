@@ -137,8 +137,13 @@ def facts_of(scope: Scope) -> RequestFacts:
         content_type=only("content-type"),
         content_length=int(length) if length and length.isdecimal() else None,
         chunked="transfer-encoding" in headers,
-        authorization=only("authorization"),
+        authorization=only("authorization") or _api_key(scope["path"], only("x-api-key")),
     )
+
+
+def _api_key(path: str, key: str | None) -> str | None:
+    """Where models are asked for, keys also come the way that Anthropic's clients send them."""
+    return f"Bearer {key}" if key and path.startswith("/v1/") else None
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

@@ -39,6 +39,14 @@ async def test_a_key_is_needed_where_keys_are_configured(api: Build) -> None:
     assert done.json()["request"]["by"] == "ops"
 
 
+async def test_keys_for_models_also_come_as_anthropics_clients_send_them(api: Build) -> None:
+    guest = Key("guest", digest("t0ken"), frozenset({Scope.INFER}))
+    _, client = api(access=AccessRules(keys=(guest,)))
+    assert (await client.get("/v1/x", headers={"x-api-key": "t0ken"})).status_code == 404
+    assert (await client.get("/v1/x", headers={"x-api-key": "wrong"})).status_code == 401
+    assert (await client.get(f"{API}/status", headers={"x-api-key": "t0ken"})).status_code == 401
+
+
 async def test_no_key_is_ever_logged(api: Build, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     _, client = api(access=AccessRules(keys=(OPS,)))
