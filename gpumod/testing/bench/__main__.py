@@ -13,7 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpumod import __version__
-from gpumod.testing.bench import barrier, commands, daemon, journal, meter, planning, preflights, switches
+from gpumod.testing.bench import (
+    barrier,
+    bytes_path,
+    commands,
+    daemon,
+    journal,
+    meter,
+    planning,
+    preflights,
+    switches,
+)
 from gpumod.testing.bench.box import BenchError
 from gpumod.testing.bench.numbers import Finding, Skipped
 from gpumod.testing.bench.report import as_json, table, verdict
@@ -52,6 +62,7 @@ def _parts(rounds: int, idle: float) -> dict[str, Callable[[], Sequence[Finding 
         "preflight": lambda: preflights.preflights(rounds),
         "journal": lambda: journal.writes(many),
         "meter": lambda: meter.clients(rounds),
+        "bytes": lambda: bytes_path.added(rounds),
         "status": lambda: commands.status(rounds * 2),
         "start": lambda: daemon.start(rounds),
         "idle": lambda: daemon.idle(idle),
