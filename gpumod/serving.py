@@ -68,6 +68,7 @@ class Listeners:
             ready=lambda: _unready(supervisor),
             schema=json_schema,
             metrics=self._gateway.metrics,
+            requests=self._gateway.ledger.accounts,
         )
         models = WebDeps(
             switching=supervisor,

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from gpumod.access.rules import API
-from gpumod.api import box, claims, comparisons, files, happenings, jobs, reports, root, schedules, switching
+from gpumod.api import (
+    box,
+    claims,
+    comparisons,
+    files,
+    happenings,
+    jobs,
+    reports,
+    requests,
+    root,
+    schedules,
+    switching,
+)
 from gpumod.api.context import Context
 from gpumod.api.document import document
 from gpumod.api.guard import Guard
@@ -44,7 +56,7 @@ def create_app(deps: ApiDeps, more: Iterable[APIRouter] = ()) -> FastAPI:
     )
     app.state.context = context
     app.state.routes = routes = RouteTable()
-    below = (box, switching, claims, jobs, reports, comparisons, schedules, files, happenings)
+    below = (box, switching, claims, jobs, reports, comparisons, schedules, requests, files, happenings)
     for room, prefix in ((root, ""), *((room, API) for room in below)):
         app.include_router(room.router, prefix=prefix)
         routes.add(room.router, prefix)

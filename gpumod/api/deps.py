@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from gpumod.access import AccessRules
+from gpumod.core.account import Account
 from gpumod.core.events import Event
 from gpumod.core.job_ports import Jobs, ScheduleBook
 from gpumod.core.metrics import Metric
@@ -59,6 +60,7 @@ class ApiDeps:
             Must answer from memory.
         schema: the JSON Schema of the files that users write.
         metrics: further metrics, read at each scrape. Must answer from memory.
+        requests: the latest requests to models, newest first, at most so many. Must answer from memory.
         now: Unix time.
     """
 
@@ -73,5 +75,6 @@ class ApiDeps:
     ready: Callable[[], str] = str
     schema: Callable[[], Mapping[str, object]] = dict
     metrics: Callable[[], Iterable[Metric]] = tuple
+    requests: Callable[[int], Sequence[Account]] = lambda _limit: ()
     now: Callable[[], float] = time.time
     limits: Limits = field(default_factory=Limits)

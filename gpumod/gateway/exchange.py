@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from gpumod.access import Principal
+from gpumod.core.account import Ending as Ending  # noqa: PLC0414 - part of what is handed over
 from gpumod.core.names import ServiceId
 
 Headers = list[tuple[bytes, bytes]]
@@ -107,20 +108,6 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
     close: bool = False
     """Whether the connection is closed afterwards: the rest of the request was not read."""
-
-
-class Ending(StrEnum):
-    """How a request that was passed on has ended."""
-
-    OK = "ok"
-    """The engine's answer was passed on whole, whatever its status."""
-    CLIENT_GONE = "client_gone"
-    UNREACHABLE = "unreachable"
-    """The engine took no connection, or closed it before it answered: the client got a retryable error."""
-    BROKEN = "broken"
-    """The engine's answer ended early, or was not HTTP."""
-    STALLED = "stalled"
-    """The engine, or the client, took nothing for too long."""
 
 
 @dataclass(slots=True)

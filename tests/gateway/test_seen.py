@@ -6,10 +6,11 @@ import asyncio
 import pytest
 
 from gpumod.access import Principal
+from gpumod.core.account import Ending, Tokens
 from gpumod.core.metrics import exposition
 from gpumod.core.names import ServiceId
-from gpumod.gateway.exchange import Dialect, Ending, Passage, Request, Route, Transfer
-from gpumod.gateway.seen import Ledger, Tokens
+from gpumod.gateway.exchange import Dialect, Passage, Request, Route, Transfer
+from gpumod.gateway.seen import Ledger
 from gpumod.gateway.seen.account import account_of, tokens_of
 
 LLAMA = (

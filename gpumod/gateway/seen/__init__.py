@@ -1,6 +1,5 @@
 """What is seen of requests: their accounts, and metrics over them. Written off the path of bytes."""
 
-from gpumod.gateway.seen.account import Account, Tokens
 from gpumod.gateway.seen.ledger import Ledger
 
-__all__ = ["Account", "Ledger", "Tokens"]
+__all__ = ["Ledger"]

@@ -10,75 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from gpumod.gateway.exchange import Ending, Passage, Request, Transfer
+from gpumod.core.account import Account, Tokens
+from gpumod.gateway.exchange import Passage, Request, Transfer
 
 _OBJECT: Final = rb'(?<!\\)"%s"\s*:\s*(\{(?:[^{}"]|"[^"]{0,64}"|\{[^{}]{0,1000}\}){0,200}\})'
 _USAGE: Final = re.compile(_OBJECT % b"usage")
 _TIMINGS: Final = re.compile(_OBJECT % b"timings")
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens of a request, as the engine told them; None: it did not.
-
-    Args:
-        prompt: of the prompt, cached ones included.
-        cached: of these, not read again.
-        completion: generated.
-        drafted: proposed by the draft.
-        accepted: of these, the ones that stayed.
-        prompt_seconds: for reading the prompt, by the engine's clock.
-        completion_seconds: for generating, by the engine's clock.
-    """
-
-    prompt: int | None = None
-    cached: int | None = None
-    completion: int | None = None
-    drafted: int | None = None
-    accepted: int | None = None
-    prompt_seconds: float | None = None
-    completion_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One request that was passed on.
-
-    Args:
-        at: when it came, unix time.
-        model: as the client named it.
-        key: who sent it.
-        status: of the engine's answer; 0 where there was none.
-        queued: seconds that it waited for its service.
-        first: seconds from its arrival to the first byte of the answer's body; None where none came. Of a
-            stream that is its first event, which is the first token or just before it.
-        seconds: from its arrival to its end.
-        generating: seconds from the first byte to the end, for streams.
-    """
-
-    at: float
-    route: str
-    model: str
-    service: str
-    key: str
-    ending: Ending
-    status: int
-    stream: bool
-    queued: float
-    first: float | None
-    seconds: float
-    generating: float | None
-    tokens: Tokens
-
-    @property
-    def speed(self) -> float | None:
-        """Tokens generated per second: by the engine's clock, else of a stream by ours."""
-        count = self.tokens.completion
-        seconds = self.tokens.completion_seconds or self.generating
-        return None if count is None or count < 2 or not seconds else (count - 1) / seconds
 
 
 def account_of(

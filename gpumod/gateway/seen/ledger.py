@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
+from gpumod.core.account import Account, Ending
 from gpumod.core.metrics import Histogram, Metric, Sample
-from gpumod.gateway.exchange import Ending, Passage, Request, Transfer
-from gpumod.gateway.seen.account import Account, account_of
+from gpumod.gateway.exchange import Passage, Request, Transfer
+from gpumod.gateway.seen.account import account_of
 
 _LATEST: Final = 1000
 _BACKLOG: Final = 20_000
@@ -59,6 +61,11 @@ class Ledger:
     def refused(self, route: str, key: str, status: int, code: str) -> None:
         """The gateway answered a request itself, with an error."""
         self._answered[route, self._key(key), str(status), code] += 1
+
+    def accounts(self, limit: int) -> tuple[Account, ...]:
+        """The latest accounts, newest first."""
+        self.settle()
+        return tuple(islice(reversed(self.latest), limit))
 
     def settle(self) -> None:
         """Read everything that waits, now."""
