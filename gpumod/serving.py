@@ -16,11 +16,14 @@ from gpumod.api import ApiDeps, create_app, serve
 from gpumod.config.schema import json_schema
 from gpumod.core.cards import DriverState
 from gpumod.core.errors import ConfigError, GpumodError
+from gpumod.core.metrics import Metric, Sample
 from gpumod.gateway.plane import Gateway, GatewayParts
 from gpumod.gateway.web import WebDeps, models_router
 from gpumod.runners.activation import address_of, inherited_sockets, keep_by_manager
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gpumod.config.settings import Key as ConfiguredKey
     from gpumod.config.settings import Settings
     from gpumod.core.job_ports import Jobs, ScheduleBook
@@ -67,7 +70,7 @@ class Listeners:
             access=access,
             ready=lambda: _unready(supervisor),
             schema=json_schema,
-            metrics=self._gateway.metrics,
+            metrics=lambda: (*self._gateway.metrics(), _refusals(supervisor.refusals)),
             requests=self._gateway.ledger.accounts,
         )
         models = WebDeps(
@@ -173,6 +176,12 @@ def _key(key: ConfiguredKey) -> Key:
     if not text:
         raise ConfigError(f"key {key.name}: {key.file} is empty")
     return Key(key.name, digest(text), scopes)
+
+
+def _refusals(counts: Mapping[str, int]) -> Metric:
+    samples = tuple(Sample(count, {"code": code}) for code, count in sorted(counts.items()))
+    text = "Reasons for which switches were refused."
+    return Metric("gpumod_switch_refusals_total", text, "counter", samples)
 
 
 def _unready(supervisor: Supervisor) -> str:

@@ -10,7 +10,7 @@ from gpumod.access import AccessRules
 from gpumod.config.gateway import GatewaySettings, KeyLimits
 from gpumod.core.metrics import Metric, Sample
 from gpumod.core.ports import Admission, Clock, Leases, Switching
-from gpumod.gateway.demand import Demand, rules_of
+from gpumod.gateway.demand import Demand, Goal, rules_of
 from gpumod.gateway.door import GatewayDoor
 from gpumod.gateway.http.guest import ControlFactory
 from gpumod.gateway.http.limits import Limits
@@ -46,6 +46,7 @@ class Gateway:
 
     def __init__(self, parts: GatewayParts) -> None:
         self._settings = parts.settings
+        self._catalog = parts.switching.catalog
         self._monotonic = parts.clock.monotonic
         self.ledger = Ledger(parts.clock.now, parts.clock.monotonic)
         self._demand = Demand(
@@ -102,6 +103,15 @@ class Gateway:
         yield from self.ledger.metrics()
         yield _gauge("gpumod_gateway_queue_depth", "Requests that wait for a service.", self._demand.waiting)
         yield _gauge("gpumod_gateway_in_flight", "Requests that engines work on.", self._door.inside)
+        yield Metric(
+            "gpumod_gateway_start_seconds",
+            "How long a switch to a mode takes, as learned: what clients are told to wait.",
+            "gauge",
+            tuple(
+                Sample(self._demand.seconds(Goal(mode=mode.id)), {"mode": mode.id})
+                for mode in self._catalog().modes
+            ),
+        )
         connections = self._front.connections if self._front is not None else 0
         yield _gauge("gpumod_gateway_connections", "Open connections of clients.", connections)
 

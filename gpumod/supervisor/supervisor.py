@@ -33,7 +33,7 @@ from gpumod.supervisor.watch import Watch
 from gpumod.supervisor.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from gpumod.core.cards import CardsReading
     from gpumod.core.plan import Plan, Refused
@@ -115,6 +115,11 @@ class Supervisor:
     def recovering(self) -> bool:
         """Whether recovery is still under way."""
         return self._converging is not None and not self._converging.done()
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often switches were refused for which reason, since the daemon began."""
+        return {code.value: count for code, count in self._switcher.refusals.items()}
 
     @property
     def trouble(self) -> str:

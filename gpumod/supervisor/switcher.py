@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpumod.core.errors import NotFoundError, StoreError, SwitchRunningError, UnreachableError
 from gpumod.core.events import EventKind
 from gpumod.core.names import BLANK, ServiceId, SwitchId
-from gpumod.core.plan import Plan, Refused, Target
+from gpumod.core.plan import Plan, RefusalCode, Refused, Target
 from gpumod.core.service import Desired
 from gpumod.core.states import ServiceState
 from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
@@ -73,6 +74,8 @@ class Switcher:
         self._running: _Running | None = None
         self._leaving: frozenset[ServiceId] = frozenset()
         self._closed = False
+        self.refusals: Counter[RefusalCode] = Counter()
+        """Why switches were refused, since the daemon began."""
 
     @property
     def busy(self) -> bool:
@@ -290,6 +293,7 @@ class Switcher:
         )
 
     def _tell_refused(self, request: SwitchRequest, refused: Refused) -> None:
+        self.refusals.update(reason.code for reason in refused.reasons)
         reasons = [reason.detail for reason in refused.reasons]
         message = f"{request.phrase} refused: {'; '.join(reasons)}"
         self._events.publish(EventKind.SWITCH, request.mode or "", message, state="refused", reasons=reasons)

@@ -94,6 +94,7 @@ async def test_a_mode_that_does_not_fit_is_refused_before_anything_stops(make_bo
     refused = await box.supervisor.begin(SwitchRequest(mode=ModeId("both")))
     assert isinstance(refused, Refused)
     assert refused.reasons[0].need == 20 * GIB
+    assert box.supervisor.refusals == {"does_not_fit": 1}
     assert box.processes.pids(ServiceId("gemma")) == pids
     assert (await box.supervisor.status()).mode == "chat"
 
