@@ -57,6 +57,7 @@ runner: process
 on_exit: blank
 ports: {first}-{last}
 vars: {{MODELS: {root}/models}}
+gateway: {{on_demand: auto, residency: 1s}}
 engines:
   llama.cpp: {{binary: embedded}}
 """
@@ -94,6 +95,7 @@ class Box:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.port = _free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def write_files(self) -> None:
@@ -108,9 +110,7 @@ class Box:
             whole.replace(b"tokenizer.ggml.model", b"tokenizer.gone.model", 1)
         )
         first = 20000 + os.getpid() % 20000
-        config = _CONFIG.format(
-            card=_CARD_MIB, port=_free_port(), root=self.root, first=first, last=first + 99
-        )
+        config = _CONFIG.format(card=_CARD_MIB, port=self.port, root=self.root, first=first, last=first + 99)
         files = {"config.yaml": config}
         for name, vram in (
             ("chat", _CHAT_VRAM),
@@ -239,6 +239,11 @@ class Demo:
         self.title("kill -9 of the daemon: the engine goes on, the next daemon takes it over")
         self.adopt()
 
+        self.title("An agent asks the one endpoint of all modes for chat: it waits, and the box switches")
+        self.ask("chat")
+        self.expect("chat")
+        self.run("status")
+
         self.title("Back to blank: the memory is back")
         self.run("switch", "blank")
         self.run("cards")
@@ -260,22 +265,21 @@ class Demo:
             raise DemoError(f"expected exit code {code}, not {answer.code}")
 
     def ask(self, service: str) -> None:
-        """Ask the service's engine a question and show its answer (the weights are random)."""
-        launch = self.service(service)["launch"]
+        """Ask a model a question at the gateway and show its answer (the weights are random)."""
         body = {
             "model": service,
             "max_tokens": 24,
             "messages": [{"role": "user", "content": "What are you?"}],
         }
         request = urllib.request.Request(
-            f"http://127.0.0.1:{launch['port']}/v1/chat/completions",
+            f"http://127.0.0.1:{self.box.port}/v1/chat/completions",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=_PATIENCE) as response:  # noqa: S310 - loopback
             answer = json.load(response)
         text = answer["choices"][0]["message"]["content"]
-        print(f"{service} on port {launch['port']} says (nonsense, its weights are random): {text!r}")
+        print(f"\nPOST /v1/chat/completions, model {service}: nonsense, its weights are random: {text!r}")
 
     def adopt(self) -> None:
         """Kill -9 the daemon: the engine goes on, and the next daemon takes it over."""
@@ -304,7 +308,7 @@ class Demo:
         status = self.box.status()
         if (status["mode"], status["state"]) != (mode, "settled"):
             raise DemoError(f"expected mode {mode}, settled; it is {status['mode']}, {status['state']}")
-        print(f"\nThe box is in mode {mode}, and {mode} answers:")
+        print(f"\nThe box is in mode {mode}.")
 
 
 def main() -> int:
