@@ -104,6 +104,17 @@ class AnswerHead:
             elif token not in {b"", b"keep-alive", b"upgrade"}:
                 self.hop.append(token)
 
+    def relengthened(self, length: int) -> AnswerHead:
+        """The same head with another length; itself, since answers on one connection follow each other."""
+        if length != self.length and self.length is not None:
+            before, after = b"%d" % self.length, b"%d" % length
+            self.length = length
+            self.lines = [
+                line.replace(before, after) if line[:15].lower() == b"content-length:" else line
+                for line in self.lines
+            ]
+        return self
+
     def bodiless(self, method: bytes) -> bool:
         """Whether an answer to such a request has no body whatever its head says."""
         return method == b"HEAD" or self.status in {204, 304}

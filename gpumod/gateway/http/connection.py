@@ -17,6 +17,7 @@ from gpumod.gateway.http.guest import Guest
 from gpumod.gateway.http.incoming import Incoming, Use
 from gpumod.gateway.http.relay import Relay
 from gpumod.gateway.http.requests import END, RefusedError, RequestHead, check_unfinished
+from gpumod.gateway.http.sameness import Pattern
 
 if TYPE_CHECKING:
     from gpumod.gateway.http.listener import FrontDoor
@@ -38,6 +39,9 @@ class _State(Enum):
     CLOSED = auto()
 
 
+_HEAD, _BODY, _BUSY, _TUNNEL, _LINGER, _CLOSED = _State
+
+
 class ClientConnection(asyncio.Protocol):
     """A client's connection.
 
@@ -49,7 +53,8 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_at", "_buffer", "_front", "_head", "_incoming", "_method", "_paused", "_processing", "_received",
+        "_at", "_buffer", "_front", "_head", "_incoming",
+        "_last", "_method", "_paused", "_processing", "_received",
         "_request", "_running", "_searched", "_state", "_where", "deadline", "full", "keep", "old",
         "transport",
     )  # fmt: skip
@@ -58,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, front: FrontDoor) -> None:
         self._front = front
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._buffer = b""
         self._at = 0  # up to where it was read
         self._searched = 0
@@ -70,6 +75,7 @@ class ClientConnection(asyncio.Protocol):
         self._incoming: Incoming | None = None
         self._running: Running | None = None
         self._method = b""
+        self._last: tuple[Pattern, RequestHead] | None = None
         self._where: tuple[bool, str, str] | None = None
         self.deadline = math.inf
         self.old = False
@@ -85,16 +91,16 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is _State.TUNNEL:
+        if state is _TUNNEL:
             if self._running is not None:
                 self._running.fed(data)
-        elif state is not _State.LINGER and state is not _State.CLOSED:
+        elif state is not _LINGER and state is not _CLOSED:
             self._buffer = self._buffer + data if self._buffer else data
             self._process()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         self._buffer = b""
         self._at = 0
         self._incoming = None
@@ -114,7 +120,7 @@ class ClientConnection(asyncio.Protocol):
             self._running.ready()
         else:
             self._process()
-            if self._paused and not self.full and self._state is _State.HEAD:
+            if self._paused and not self.full and self._state is _HEAD:
                 self.resume_reading()
 
     # --- reading ---
@@ -128,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
             while self._at < len(self._buffer):
                 if self._incoming is not None:
                     self._take_body(self._incoming)
-                elif self._state is not _State.HEAD or self.full or not self._take_head():
+                elif self._state is not _HEAD or self.full or not self._take_head():
                     break
         except RefusedError as refused:
             self._refuse(refused.answer)
@@ -137,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self._processing = False
             self._forget_read()
-        waits = self._state is _State.BUSY or self.full
+        waits = self._state is _BUSY or self.full
         if waits and not self._paused and len(self._buffer) > self._front.limits.pipelined:
             self.pause_reading()
 
@@ -172,7 +178,7 @@ class ClientConnection(asyncio.Protocol):
         self.old = False
         self.keep = True
         self._method = b""
-        parsed = RequestHead(head, front.limits)
+        parsed = self._parse(head)
         self.old = parsed.old
         self.keep = parsed.keep_alive and not front.draining
         self._method = parsed.method
@@ -182,6 +188,19 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._hand_over(parsed, head)
         return True
+
+    def _parse(self, head: bytes) -> RequestHead:
+        if self._last is not None:
+            pattern, parsed = self._last
+            length = pattern.length(head)
+            if length is not None:
+                if length >= 0:
+                    parsed.relengthen(length)
+                return parsed
+            self._last = None
+        parsed = RequestHead(head, self._front.limits)
+        self._last = Pattern(head), parsed
+        return parsed
 
     def _begin(self, parsed: RequestHead) -> None:
         """A request for the gateway."""
@@ -194,7 +213,7 @@ class ClientConnection(asyncio.Protocol):
         verdict = self._front.door.judge(head)
         has_body = parsed.chunked or bool(parsed.content_length)
         if isinstance(verdict, Answer):
-            self._state = _State.BUSY
+            self._state = _BUSY
             if has_body:
                 self._incoming = Incoming(parsed, Use.DISCARD, received)
                 if parsed.expects:
@@ -214,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_in(self, parsed: RequestHead, head: Head, received: float) -> None:
         self._head = head
-        self._state = _State.BODY
+        self._state = _BODY
         self._incoming = Incoming(parsed, Use.KEEP, received)
         self._attend_body(self._incoming)
         if parsed.expects and self._at == len(self._buffer) and not parsed.old:
@@ -263,7 +282,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _open(self, request: Request) -> None:
         self._request = None
-        self._state = _State.BUSY
+        self._state = _BUSY
         self.deadline = math.inf
         front = self._front
         where = front.door.open(request)
@@ -280,7 +299,7 @@ class ClientConnection(asyncio.Protocol):
         """A request for the control plane."""
         front = self._front
         received, self._received = self._received, _NOTHING
-        self._state = _State.BUSY
+        self._state = _BUSY
         has_body = parsed.chunked or bool(parsed.content_length)
         if front.control is None:
             if has_body:
@@ -319,7 +338,7 @@ class ClientConnection(asyncio.Protocol):
         """The request is answered: read the next one, or close."""
         self._running = None
         self._request = None
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
         incoming = self._incoming
         if (
@@ -331,7 +350,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if incoming is not None:
             incoming.discard()
-        self._state = _State.HEAD
+        self._state = _HEAD
         self.deadline = self._front.clock() + self._front.limits.idle_time
         if self._paused:
             self.resume_reading()
@@ -343,14 +362,14 @@ class ClientConnection(asyncio.Protocol):
         self._running = None
         self._incoming = None
         if at_once:
-            self._state = _State.CLOSED
+            self._state = _CLOSED
             self.transport.abort()
         else:
             self._close()
 
     def tunnel(self) -> None:
         """From now on bytes are no requests."""
-        self._state = _State.TUNNEL
+        self._state = _TUNNEL
         self._forget_read()
         buffer, self._buffer = self._buffer, b""
         if buffer and self._running is not None:
@@ -394,19 +413,19 @@ class ClientConnection(asyncio.Protocol):
         self._at = 0
         now = self._front.clock()
         if linger and self.transport.can_write_eof() and not self.transport.is_closing():
-            self._state = _State.LINGER
+            self._state = _LINGER
             self.deadline = now + limits.linger_time
             self.transport.write_eof()
             if self._paused:
                 self.resume_reading()
         else:
-            self._state = _State.CLOSED
+            self._state = _CLOSED
             self.deadline = now + limits.client_silence
             self.transport.close()
 
     def drain(self) -> None:
         """The server ends: the answer under way is the last one."""
-        if self._state is _State.HEAD and self._received == _NOTHING:
+        if self._state is _HEAD and self._received == _NOTHING:
             self._close()
         elif isinstance(self._running, Guest):
             self._running.shut_down()
@@ -419,7 +438,7 @@ class ClientConnection(asyncio.Protocol):
         """The deadline has come."""
         self.deadline = math.inf
         incoming = self._incoming
-        if self._state in {_State.LINGER, _State.CLOSED}:
+        if self._state in {_LINGER, _CLOSED}:
             self.transport.abort()
         elif incoming is not None:
             self._attend_body(incoming)
@@ -427,7 +446,7 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse(problem(408, "the body came too slowly", close=True))
         elif self._running is not None:
             self._running.overdue(now)
-        elif self._state is _State.HEAD:
+        elif self._state is _HEAD:
             if self._received != _NOTHING:
                 self._refuse(problem(408, "the head came too slowly", close=True))
             else:

@@ -14,6 +14,7 @@ from gpumod.gateway.http.body import Body
 from gpumod.gateway.http.client import Client
 from gpumod.gateway.http.framing import LAST_CHUNK, MalformedError, chunked
 from gpumod.gateway.http.limits import Limits
+from gpumod.gateway.http.sameness import Pattern
 from gpumod.gateway.http.sending import engine_head
 from gpumod.gateway.http.upstream import EngineConnection, Pool
 
@@ -34,13 +35,16 @@ class _State(Enum):
     ENDED = auto()
 
 
+_WAITING, _CONNECTING, _SENT, _PASSING, _TUNNEL, _ENDED = _State
+
+
 class Relay:
     """One request, from the door's first word to its last byte. Callbacks drive it; it has no task."""
 
     __slots__ = (
         "_begun", "_body", "_buffer", "_client", "_clock", "_connecting", "_door", "_engine", "_error",
         "_full_since", "_head", "_hints", "_limits", "_moved", "_passage", "_pool", "_request", "_reused",
-        "_state", "_transfer", "_tries", "_waiting",
+        "_state", "_told", "_transfer", "_tries", "_waiting",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +63,7 @@ class Relay:
         self._pool = pool
         self._limits = limits
         self._clock = clock
-        self._state = _State.WAITING
+        self._state = _WAITING
         self._waiting: Waiting | None = None
         self._passage: Passage | None = None
         self._transfer = Transfer()
@@ -72,6 +76,7 @@ class Relay:
         self._head: AnswerHead | None = None
         self._body: Body | None = None
         self._begun = False  # the gateway itself began a stream of events
+        self._told = False  # the client has the head of the engine's answer
         self._error: bytearray | None = None  # of an engine's answer that has to become an event
         self._moved = 0.0
         self._full_since = math.inf
@@ -85,7 +90,7 @@ class Relay:
         elif isinstance(where, Answer):
             self._tell(where)
         else:
-            self._state = _State.WAITING
+            self._state = _WAITING
             self._waiting = where
             where.add_done_callback(self._granted)
             if self._request.stream:
@@ -93,7 +98,7 @@ class Relay:
                 self._client.attend(self._clock() + silence)
 
     def _granted(self, future: Waiting) -> None:
-        if self._state is not _State.WAITING or future is not self._waiting:
+        if self._state is not _WAITING or future is not self._waiting:
             return
         self._waiting = None
         if future.cancelled():
@@ -115,12 +120,12 @@ class Relay:
             self._send(passage, engine, reused=True)
 
     def _connect(self, passage: Passage) -> None:
-        self._state = _State.CONNECTING
+        self._state = _CONNECTING
         self._connecting = self._pool.connect(passage, self._connected)
 
     def _connected(self, engine: EngineConnection | None) -> None:
         self._connecting = None
-        if self._state is not _State.CONNECTING or self._passage is None:
+        if self._state is not _CONNECTING or self._passage is None:
             if engine is not None:
                 engine.cut()
         elif engine is None:
@@ -133,7 +138,7 @@ class Relay:
         self._reused = reused
         self._buffer = b""
         engine.user = self
-        self._state = _State.SENT
+        self._state = _SENT
         self._transfer.sent = self._moved = self._clock()
         head = engine_head(self._request, passage, plain=self._begun)
         body = passage.body
@@ -161,9 +166,9 @@ class Relay:
         """Bytes of the engine's answer."""
         self._moved = self._clock()
         try:
-            if self._state is _State.PASSING:
+            if self._state is _PASSING:
                 self._pass(data)
-            elif self._state is _State.TUNNEL:
+            elif self._state is _TUNNEL:
                 self._client.write(data)
             else:
                 self._read_head(data)
@@ -173,14 +178,14 @@ class Relay:
 
     def _read_head(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
-        while self._state is _State.SENT:
+        while self._state is _SENT:
             end = buffer.find(b"\r\n\r\n")
             if end > self._limits.answer_head or (end < 0 and len(buffer) > self._limits.answer_head):
                 raise MalformedError(f"its head is longer than {self._limits.answer_head} bytes")
             if end < 0:
                 self._buffer = buffer
                 return
-            head = AnswerHead(buffer[: end + 4])
+            head = self._parse(buffer[: end + 4])
             buffer = buffer[end + 4 :]
             if head.status >= 200:
                 self._buffer = b""
@@ -190,6 +195,18 @@ class Relay:
                 self._switch(head, buffer)
                 return
             self._hint(head)
+
+    def _parse(self, head: bytes) -> AnswerHead:
+        engine = self._engine
+        if engine is not None and engine.last is not None:
+            pattern, parsed = engine.last
+            length = pattern.length(head)
+            if length is not None:
+                return parsed.relengthened(length) if length >= 0 else parsed
+        parsed = AnswerHead(head)
+        if engine is not None and parsed.status >= 200:
+            engine.last = Pattern(head), parsed
+        return parsed
 
     def _hint(self, head: AnswerHead) -> None:
         self._hints += 1
@@ -206,7 +223,7 @@ class Relay:
         transfer.event_stream = head.event_stream
         transfer.encoded = head.encoded
         self._head = head
-        self._state = _State.PASSING
+        self._state = _PASSING
         empty = head.bodiless(self._request.method)
         unbounded = not empty and head.length is None
         if self._begun:
@@ -238,6 +255,7 @@ class Relay:
             elif len(self._error) < _ERROR:
                 self._error += given
         if before:
+            self._told = True
             self._client.write(before)
         if body.done:
             self._complete(body)
@@ -260,10 +278,10 @@ class Relay:
     def lost(self, error: Exception | None) -> None:
         """The engine has closed the connection, or it broke."""
         self._engine = None
-        if self._state is _State.TUNNEL:
+        if self._state is _TUNNEL:
             self._end(Ending.OK)
             self._client.done(keep=False)
-        elif self._state is _State.PASSING and self._body is not None and error is None:
+        elif self._state is _PASSING and self._body is not None and error is None:
             try:
                 last = self._body.closed()
             except MalformedError:
@@ -272,20 +290,18 @@ class Relay:
                 if last and self._error is None:
                     self._client.write(last)
                 self._complete(self._body)
-        elif (
-            self._state is _State.SENT and not self._buffer and not self._hints and self._passage is not None
-        ):
+        elif self._state is _SENT and not self._buffer and not self._hints and self._passage is not None:
             if self._reused:
                 self._connect(self._passage)  # it was dead when it was taken from the pool
             else:
                 self._elsewhere(self._passage)
-        elif self._state is not _State.ENDED:
+        elif self._state is not _ENDED:
             self._fail(Ending.BROKEN)
 
     # --- endings ---
 
     def _end(self, ending: Ending) -> None:
-        self._state = _State.ENDED
+        self._state = _ENDED
         passage, self._passage = self._passage, None
         if passage is None:
             return
@@ -303,7 +319,7 @@ class Relay:
             engine.cut()
         body, head, state = self._body, self._head, self._state
         self._end(ending)
-        if state is not _State.PASSING or self._error is not None:
+        if state is not _PASSING or self._error is not None or not (self._told or self._begun):
             self._tell(self._door.failed(self._request, ending))
             return
         assert head is not None  # noqa: S101 - of the state
@@ -317,7 +333,7 @@ class Relay:
 
     def _tell(self, answer: Answer) -> None:
         """An answer of the gateway's own; as an event where a stream has begun."""
-        self._state = _State.ENDED
+        self._state = _ENDED
         if self._begun:
             self._write_error(answer)
             self._client.done(keep=not self._client.old)
@@ -332,9 +348,9 @@ class Relay:
 
     def gone(self) -> None:
         """The client has closed the connection: nobody reads what an engine would generate."""
-        if self._state is _State.ENDED:
+        if self._state is _ENDED:
             return
-        ending = Ending.OK if self._state is _State.TUNNEL else Ending.CLIENT_GONE
+        ending = Ending.OK if self._state is _TUNNEL else Ending.CLIENT_GONE
         self._drop(ending)
 
     def _drop(self, ending: Ending) -> None:
@@ -359,7 +375,7 @@ class Relay:
         self._full_since = self._clock()
         if self._engine is not None:
             self._engine.pause_reading()
-        if self._state in {_State.PASSING, _State.TUNNEL}:
+        if self._state in {_PASSING, _TUNNEL}:
             self._client.attend(self._full_since + self._limits.client_silence)
 
     def ready(self) -> None:
@@ -376,7 +392,7 @@ class Relay:
             self._drop(Ending.STALLED)
             self._client.cut(at_once=True)
             return
-        listening = self._state in {_State.SENT, _State.PASSING} and self._full_since == math.inf
+        listening = self._state in {_SENT, _PASSING} and self._full_since == math.inf
         if listening and now - self._moved >= limits.engine_silence:
             self._fail(Ending.STALLED)
             return
@@ -385,15 +401,15 @@ class Relay:
             self._client.attend(now + limits.wait_interval)
         elif self._full_since != math.inf:
             self._client.attend(self._full_since + limits.client_silence)
-        elif self._state in {_State.SENT, _State.PASSING}:
+        elif self._state in {_SENT, _PASSING}:
             self._client.attend(self._moved + limits.engine_silence)
         else:
             self._client.attend(math.inf)
 
     def _comments(self) -> bool:
-        if self._state is _State.WAITING:
+        if self._state is _WAITING:
             return self._request.stream
-        return self._begun and self._state in {_State.CONNECTING, _State.SENT}
+        return self._begun and self._state in {_CONNECTING, _SENT}
 
     def _comment(self) -> None:
         client = self._client
@@ -415,7 +431,7 @@ class Relay:
         if not self._request.upgrade:
             raise MalformedError("it switches protocols unasked")
         self._transfer.status = 101
-        self._state = _State.TUNNEL
+        self._state = _TUNNEL
         lines = [head.start, *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", b""]
         self._client.write(b"\r\n".join(lines) + rest)
         self._client.attend(math.inf)
@@ -428,12 +444,12 @@ class Relay:
 
     def engine_full(self) -> None:
         """The engine takes no more for now."""
-        if self._state is _State.TUNNEL:
+        if self._state is _TUNNEL:
             self._client.pause_reading()
 
     def engine_ready(self) -> None:
         """The engine takes bytes again."""
-        if self._state is _State.TUNNEL:
+        if self._state is _TUNNEL:
             self._client.resume_reading()
 
 

@@ -39,7 +39,6 @@ class RequestHead:
     __slots__ = (
         "_connection",
         "_hosts",
-        "_line",
         "_upgrades",
         "chunked",
         "content_length",
@@ -61,52 +60,41 @@ class RequestHead:
         Raises:
             RefusedError: it is not HTTP/1.0 or 1.1, or breaks a bound.
         """
-        self.target = b""
-        self.headers: Headers = []
         self.content_length: int | None = None
         self.chunked = False
         self.expects = False
         self._hosts = 0
         self._upgrades = b""
         self._connection: list[bytes] = []
-        self._line = limits.line
-        parser = httptools.HttpRequestParser(self)
-        try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass  # what follows is framed here, not by the parser
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            raise (
-                cause if isinstance(cause, RefusedError) else RefusedError(400, f"bad request: {error}")
-            ) from error
-        self.method: bytes = parser.get_method()
-        self.old = self._version(parser.get_http_version())
+        _check_by_parser(head)
+        first, *lines = head[:-4].split(b"\r\n")
+        self.method, self.target, self.old = _request_line(first)
+        if len(head) > limits.line:
+            _check_lines(self.target, lines, limits)
+        if len(lines) > limits.headers:
+            raise RefusedError(431, f"more than {limits.headers} headers")
+        self.headers: Headers = []
+        for line in lines:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            value = value.strip(b" \t")
+            self.headers.append((name, value))
+            if name in _FRAMING:
+                self._frame(name, value)
         self.keep_alive = b"close" not in self._connection and (
             not self.old or b"keep-alive" in self._connection
         )
-        if len(self.headers) > limits.headers:
-            raise RefusedError(431, f"more than {limits.headers} headers")
         asks = b"upgrade" in self._connection and not self.old
         self.upgrade = asks and self._upgrades == b"websocket"
         self.other_upgrade = bool(self._upgrades) and not self.upgrade
         self._check()
         self.path, self.query = _split(self.target)
 
-    def on_url(self, url: bytes) -> None:
-        """Part of the parser's interface."""
-        self.target += url
-        if len(self.target) > self._line:
-            raise RefusedError(414, f"the target is longer than {self._line} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Part of the parser's interface."""
-        name = name.lower()
-        if len(value) + len(name) > self._line:
-            raise RefusedError(431, f"a header is longer than {self._line} bytes")
-        self.headers.append((name, value))
-        if name in _FRAMING:
-            self._frame(name, value)
+    def relengthen(self, length: int) -> None:
+        """Become the same head with another length."""
+        self.content_length = length
+        value = b"%d" % length
+        self.headers = [(name, value if name == b"content-length" else old) for name, old in self.headers]
 
     def _frame(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
@@ -126,11 +114,6 @@ class RequestHead:
                 raise RefusedError(417, "no expectation but 100-continue is understood")
             self.expects = True
 
-    def _version(self, version: str) -> bool:
-        if version not in {"1.0", "1.1"}:
-            raise RefusedError(505, "HTTP/1.1 is spoken here")
-        return version == "1.0"
-
     def _check(self) -> None:
         if self.old and self.chunked:
             raise RefusedError(400, "HTTP/1.0 has no chunks")
@@ -142,6 +125,52 @@ class RequestHead:
             raise RefusedError(400, "a request for a websocket has no body")
         if self.method == b"CONNECT":
             raise RefusedError(405, "this is not a forward proxy")
+
+
+class _Complete:
+    """Wants one callback: the parser only checks."""
+
+    __slots__ = ("complete",)
+
+    def __init__(self) -> None:
+        self.complete = False
+
+    def on_headers_complete(self) -> None:
+        """Part of the parser's interface."""
+        self.complete = True
+
+
+def _check_by_parser(head: bytes) -> None:
+    seen = _Complete()
+    parser = httptools.HttpRequestParser(seen)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # what follows is framed here, not by the parser
+    except httptools.HttpParserError as error:
+        raise RefusedError(400, f"bad request: {error}") from error
+    if not seen.complete:
+        raise RefusedError(400, "bad request: the head is not complete")
+
+
+def _request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+    """Method, target, and whether it is HTTP/1.0."""
+    method, _, rest = line.partition(b" ")
+    target, _, version = rest.partition(b" ")
+    if version == b"HTTP/1.1":
+        return method, target, False
+    if version == b"HTTP/1.0":
+        return method, target, True
+    if version.startswith(b" "):
+        raise RefusedError(400, "bad request: blanks around the target")
+    raise RefusedError(505, "HTTP/1.1 is spoken here")
+
+
+def _check_lines(target: bytes, lines: list[bytes], limits: Limits) -> None:
+    if len(target) > limits.line:
+        raise RefusedError(414, f"the target is longer than {limits.line} bytes")
+    if max(map(len, lines), default=0) > limits.line:
+        raise RefusedError(431, f"a header is longer than {limits.line} bytes")
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"expect"})

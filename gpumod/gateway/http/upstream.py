@@ -8,7 +8,9 @@ from typing import Protocol, cast
 
 from gpumod.core.names import ServiceId
 from gpumod.gateway.exchange import Door, Passage
+from gpumod.gateway.http.answers import AnswerHead
 from gpumod.gateway.http.limits import Limits
+from gpumod.gateway.http.sameness import Pattern
 
 _HOST = "127.0.0.1"
 _Key = tuple[ServiceId, int, int]
@@ -37,7 +39,7 @@ class Listener(Protocol):
 class EngineConnection(asyncio.Protocol):
     """One connection to an engine; it belongs to the pool, or to who took it."""
 
-    __slots__ = ("_gone", "_pool", "idle_since", "key", "transport", "user")
+    __slots__ = ("_gone", "_pool", "idle_since", "key", "last", "transport", "user")
 
     transport: asyncio.Transport
 
@@ -46,6 +48,7 @@ class EngineConnection(asyncio.Protocol):
         self.key = key
         self.user: Listener | None = None
         self.idle_since = 0.0
+        self.last: tuple[Pattern, AnswerHead] | None = None  # head of an answer
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

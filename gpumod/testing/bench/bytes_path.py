@@ -67,21 +67,22 @@ def added(rounds: int) -> list[Finding]:
     return [
         _compare("small request", small, "median", Goal(Figure.DIFFERENCE, 0.1)),
         _compare("small request, 99th percentile", small, "p99", Goal(Figure.DIFFERENCE, 0.5)),
-        compared("small request: a bare proxy", "ms", _of(small["bare"]), "direct", _of(small["direct"])),
+        _bare("small request", small, "median"),
+        _bare("small request, 99th percentile", small, "p99"),
         _compare("1 MB prompt", large, "median", Goal(Figure.DIFFERENCE, 3.0)),
-        compared("1 MB prompt: a bare proxy", "ms", _of(large["bare"]), "direct", _of(large["direct"])),
+        _bare("1 MB prompt", large, "median"),
         compared(streams, "%", ours, "a bare proxy", other, Goal(Figure.OURS, 20.0)),
     ]  # fmt: skip
 
 
-def _of(times: list[_Times]) -> list[float]:
-    return [one.median for one in times]
-
-
 def _compare(name: str, times: dict[str, list[_Times]], figure: str, goal: Goal) -> Finding:
-    ours = [getattr(one, figure) for one in times["front"]]
-    other = [getattr(one, figure) for one in times["direct"]]
-    return compared(f"{name} through the gateway", "ms", ours, "direct", other, goal)
+    of = {who: [getattr(one, figure) for one in found] for who, found in times.items()}
+    return compared(f"{name} through the gateway", "ms", of["front"], "direct", of["direct"], goal)
+
+
+def _bare(name: str, times: dict[str, list[_Times]], figure: str) -> Finding:
+    of = {who: [getattr(one, figure) for one in found] for who, found in times.items()}
+    return compared(f"{name} through a bare proxy", "ms", of["bare"], "direct", of["direct"])
 
 
 def _small() -> bytes:

@@ -32,7 +32,7 @@ HOST = b"POST /v1/x HTTP/1.1\r\nHost: h\r\n"
         (b"GET /v1/x HTTP/1.1\r\n\r\n", 400),
         (b"GET /v1/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /v1/x HTTP/2.0\r\nHost: a\r\n\r\n", 505),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"GET /v1/x\r\n\r\n", 505),
         (b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 405),
         (b"POST /v1/x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
