@@ -99,7 +99,7 @@ def test_sigterm_with_clients_may_hang_until_they_go(run):
     client.request("POST", "/v1/chat/completions", "{}")
     until(lambda: _metric(process.port) == 1, "the request")
     process.signal(TERM)
-    until(lambda: status(process.port) == 0, "the port closing")
+    until(lambda: status(process.port, patience=0.5) == 0, "the port closing")
     assert process.alive()
     client.close()
     assert process.ended() == 0
