@@ -1,7 +1,7 @@
 """A door on the fake box, and requests for it."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -121,9 +121,12 @@ class Bench:
         self.box.changed()
 
     @asynccontextmanager
-    async def another_door(self) -> AsyncIterator[GatewayDoor]:
+    async def another_door(
+        self, recovering: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator[GatewayDoor]:
         """The door of a daemon that was started again."""
-        demand = Demand(self.box, self.box, self.box.leases, self.clock, rules_of(self.settings))
+        rules = rules_of(self.settings)
+        demand = Demand(self.box, self.box, self.box.leases, self.clock, rules, recovering=recovering)
         door = GatewayDoor(self.box, self.box, demand, AccessRules(), self.settings, {}, self.clock)
         await door.start()
         try:

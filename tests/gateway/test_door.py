@@ -268,6 +268,49 @@ async def test_a_request_waits_for_a_switch_that_somebody_else_started():
         await switch
 
 
+async def test_the_failure_of_somebody_elses_switch_is_told_to_those_who_waited_for_it():
+    async with a_bench("chat", on_demand=OnDemand.NEVER, step_seconds=0.002) as bench:
+        switch = asyncio.create_task(bench.switch("broken"))
+        await asyncio.sleep(0.004)
+        answer = await bench.wait(bench.request("broken"))
+        assert isinstance(answer, Answer)
+        assert (answer.status, said(answer)["code"]) == (503, "switch_failed")
+        await switch
+
+
+async def test_a_switch_begins_as_soon_as_the_last_request_of_the_present_mode_has_ended():
+    async with a_bench("chat", ageing=1000.0, wait=2000.0) as bench:
+        inside = bench.request()
+        passage = bench.go(inside)
+        waiting = bench.wait(bench.request("qwen-code"))
+        await bench.clock.sleep(20.0)
+        assert bench.box.mode() == "chat"
+        bench.end(inside, passage)
+        assert isinstance(await waiting, Passage)
+        assert bench.clock.now() < 1_000_030
+
+
+async def test_the_only_service_is_meant_where_a_request_names_no_model():
+    async with a_bench("chat") as bench:
+        bench.change_mode("broken", services=(bench.add_preset("tiny"),))
+        await bench.switch("broken")
+        assert bench.go(bench.raw(b'{"messages": []}')).service == "tiny"
+
+
+async def test_requests_wait_for_what_a_daemon_that_has_just_started_brings_back():
+    async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
+        await bench.hand("stop", "gemma-chat")
+        recovering = True
+        async with bench.another_door(lambda: recovering) as door:
+            waiting = door.open(bench.request("gemma-chat"))
+            await bench.clock.sleep(5.0)
+            assert not isinstance(waiting, Passage | Answer)
+            assert not waiting.done()
+            recovering = False
+            await bench.hand("start", "gemma-chat")
+            assert isinstance(await waiting, Passage)
+
+
 async def test_a_request_for_what_drains_waits_to_see_and_is_told_what_came():
     async with a_bench("chat", on_demand=OnDemand.NEVER, step_seconds=0.002) as bench:
         switch = asyncio.create_task(bench.switch("code"))
@@ -294,7 +337,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind():
 
 
 async def test_an_engine_that_went_away_gets_the_request_again_once_it_is_back():
-    async with a_bench("chat") as bench:
+    async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
         request = bench.request()
         passage = bench.go(request)
         where = bench.door.again(request, passage)
@@ -303,6 +346,32 @@ async def test_an_engine_that_went_away_gets_the_request_again_once_it_is_back()
         back = await where
         assert isinstance(back, Passage)
         assert bench.box.in_flight(GEMMA) == 1
+
+
+async def test_an_engine_that_went_away_is_left_alone_for_a_moment_and_not_for_ever():
+    async with a_bench("chat") as bench:
+        request = bench.request()
+        where = bench.door.again(request, bench.go(request))
+        assert not isinstance(where, Passage | Answer)
+        where.cancel()
+        other = bench.wait(bench.request())
+        await bench.clock.sleep(2.0)
+        assert other.done()
+        assert isinstance(bench.door.open(bench.request()), Passage)
+        assert bench.demand._wake() is None
+
+
+async def test_a_newer_attempt_is_trusted_at_once():
+    async with a_bench("chat") as bench:
+        request = bench.request()
+        where = bench.door.again(request, bench.go(request))
+        assert not isinstance(where, Passage | Answer)
+        before = bench.clock.now()
+        await bench.hand("restart", "gemma-chat")
+        passage = await where
+        assert isinstance(passage, Passage)
+        assert passage.generation == bench.box.generation(GEMMA)
+        assert bench.clock.now() == before
 
 
 async def test_another_service_with_the_same_alias_takes_the_request():

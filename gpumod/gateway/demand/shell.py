@@ -70,7 +70,7 @@ class Demand:
         self._clock = clock
         self._brain = Brain(rules)
         self._times = StartTimes()
-        self._suspects: dict[ServiceId, tuple[int | None, float]] = {}
+        self._suspects: dict[ServiceId, tuple[int, float]] = {}
         self._senses = Senses(admission, self.usable, recovering)
         self._idling = Idling(switching, admission, leases, clock, rules.residency)
         self._idled = Idled()
@@ -154,14 +154,10 @@ class Demand:
 
     def usable(self, service: ServiceId) -> bool:
         """Whether a service that admits is to be trusted."""
-        suspect = self._suspects.get(service)
-        if suspect is None:
+        generation, until = self._suspects.get(service, (None, 0.0))
+        if generation is None or self._admission.generation(service) != generation:
             return True
-        generation, until = suspect
-        if self._admission.generation(service) == generation and self._clock.monotonic() < until:
-            return False
-        del self._suspects[service]
-        return True
+        return self._clock.monotonic() >= until
 
     @property
     def waiting(self) -> int:

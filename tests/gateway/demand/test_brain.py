@@ -165,6 +165,34 @@ def test_a_switch_that_has_to_wait_for_another_is_asked_for_again():
     assert brain.take(Tick(), 1.0) == [Begin(2, Goal(B), "ada")]
 
 
+def test_what_could_not_be_asked_for_is_not_asked_for_again_at_once():
+    brain, said = asked((Asked(1, WISH), 0.0), (Seen(ABSENT), 0.0), (Broke(1, "no store"), 0.0))
+    assert verdict(said) is Why.SWITCH_FAILED
+    assert verdict(asked((Asked(2, WISH), 9.0), (Seen(ABSENT), 9.0), brain=brain)[1]) is Why.SWITCH_FAILED
+    later = asked((Asked(3, WISH), 11.0), (Seen(ABSENT), 11.0), brain=brain)[1]
+    assert later == [Begin(2, Goal(B), "ada")]
+
+
+def test_a_mode_has_its_residency_whoever_switched_to_it():
+    brain = Brain(replace(RULES, residency=60.0))
+    other = replace(ABSENT, mode=ModeId("c"))
+    _, said = asked((Seen(ABSENT), 0.0), (Seen(other), 10.0), (Asked(1, WISH), 11.0), brain=brain)
+    assert said == []
+    assert brain.take(Seen(other), 11.0) == []
+    assert brain.wake == 70.0
+
+
+def test_what_is_allowed_comes_before_what_stops_less():
+    wish = replace(WISH, options=(Option(ModeId("c"), OnDemand.ASK), *WISH.options))
+    sight = replace(ABSENT, stops={B: frozenset({ServiceId("a")}), ModeId("c"): frozenset()})
+    _, said = asked((Asked(1, wish), 0.0), (Seen(sight), 0.0))
+    assert said == [Begin(1, Goal(B), "ada")]
+    asking = replace(WISH, options=tuple(replace(one, policy=OnDemand.ASK) for one in wish.options))
+    asking = replace(asking, options=(*asking.options, Option(ModeId("aa"), OnDemand.NEVER)))
+    _, said = asked((Asked(1, asking), 0.0), (Seen(sight), 0.0))
+    assert said == [Explain(Goal(ModeId("c")))]
+
+
 def test_nothing_is_begun_while_a_switch_runs():
     running = replace(ABSENT, switch=Running(S1))
     brain, said = asked((Asked(1, WISH), 0.0), (Seen(running), 0.0))

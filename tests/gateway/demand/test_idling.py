@@ -1,10 +1,12 @@
 """Idle policies on a box: what is stopped, what brings it back, and what keeps it."""
 
 import asyncio
+from typing import Any
 
 from gpumod.core.names import BLANK, ModeId, ServiceId
 from gpumod.core.spec import Idle, IdleAction, OnDemand
 from gpumod.core.switch import SwitchRequest
+from gpumod.gateway.demand import Goal
 from gpumod.gateway.exchange import Answer, Passage
 from tests.gateway.door_bench import CODE, GEMMA, Bench, a_bench, said
 
@@ -79,13 +81,23 @@ async def test_a_lease_keeps_what_idles_until_it_is_given_back():
 
 
 async def test_nothing_idles_while_somebody_waits():
-    async with a_bench("chat", wait=1e6) as bench:
-        bench.box.faults.hang.add("begin")
+    async with a_bench("chat", wait=3 * HALF_HOUR) as bench:
+        begin, asked = bench.box.begin, []
+
+        async def hanging(request: SwitchRequest) -> Any:
+            asked.append(request.by)
+            await (asyncio.Event().wait() if request.by != "idle" else asyncio.sleep(0))
+            return await begin(request)
+
+        bench.box.begin = hanging  # type: ignore[method-assign]
         waiting = bench.wait(bench.request("qwen-code"))
         bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
-        await pass_time(bench, 3 * HALF_HOUR)
-        assert bench.box.admits(GEMMA)
+        await pass_time(bench, 2 * HALF_HOUR)
         assert not waiting.done()
+        assert asked == ["on demand: local"]
+        await pass_time(bench, 2 * HALF_HOUR)
+        assert waiting.done()
+        assert asked[1:] == ["idle"]
 
 
 async def test_what_idleness_stopped_is_known_after_a_restart_of_the_daemon():
@@ -121,6 +133,15 @@ async def test_the_learned_start_time_is_told_to_those_who_find_the_queue_full()
             assert isinstance(full, Answer)
             assert 1 <= int(said(full)["headers"]["retry-after"]) <= 20
             assert not isinstance(waiting, Passage | Answer)
+
+
+async def test_what_a_switch_took_is_learned_while_the_daemon_runs():
+    async with a_bench("chat", queue=1, step_seconds=0.002) as bench:
+        assert isinstance(await bench.wait(bench.request("qwen-code")), Passage)
+        assert isinstance(await bench.wait(bench.request("gemma-chat")), Passage)
+        await pass_time(bench, 1.0)
+        assert bench.demand.seconds(Goal(ModeId("code"))) < 20.0
+        assert bench.demand.seconds(Goal(ModeId("huge"))) > 100.0
 
 
 async def test_a_box_that_cannot_be_looked_at_is_looked_at_again():
