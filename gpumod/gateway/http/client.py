@@ -45,8 +45,8 @@ class Client(Protocol):
         """Close the connection within an answer, so that the client sees that it is not whole."""
         ...
 
-    def tunnel(self) -> None:
-        """Whatever comes from now on goes to `fed`."""
+    def tunnel(self, running: Running) -> None:
+        """Whatever comes from now on goes to it, and is no HTTP."""
         ...
 
     def pause_reading(self) -> None:

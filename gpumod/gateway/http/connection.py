@@ -13,11 +13,11 @@ from gpumod.gateway.exchange import Answer, Head, Request
 from gpumod.gateway.http.answers import problem, serialised
 from gpumod.gateway.http.client import Running
 from gpumod.gateway.http.framing import MalformedError
-from gpumod.gateway.http.guest import Guest
+from gpumod.gateway.http.guest import Guest, without_upgrade
+from gpumod.gateway.http.heads import RequestHeads
 from gpumod.gateway.http.incoming import Incoming, Use
 from gpumod.gateway.http.relay import Relay
-from gpumod.gateway.http.requests import END, RefusedError, RequestHead, check_unfinished
-from gpumod.gateway.http.sameness import Pattern
+from gpumod.gateway.http.requests import RefusedError, RequestHead
 
 if TYPE_CHECKING:
     from gpumod.gateway.http.listener import FrontDoor
@@ -53,9 +53,9 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_at", "_buffer", "_front", "_head", "_incoming",
-        "_last", "_method", "_paused", "_processing", "_received",
-        "_request", "_running", "_searched", "_state", "_where", "deadline", "full", "keep", "old",
+        "_at", "_buffer", "_front", "_head", "_heads", "_incoming",
+        "_method", "_paused", "_processing", "_received",
+        "_request", "_running", "_state", "_where", "deadline", "full", "keep", "old",
         "transport",
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = _HEAD
         self._buffer = b""
         self._at = 0  # up to where it was read
-        self._searched = 0
+        self._heads = RequestHeads(front.limits)
         self._received = _NOTHING
         self._processing = False
         self._paused = False
@@ -75,7 +75,6 @@ class ClientConnection(asyncio.Protocol):
         self._incoming: Incoming | None = None
         self._running: Running | None = None
         self._method = b""
-        self._last: tuple[Pattern, RequestHead] | None = None
         self._where: tuple[bool, str, str] | None = None
         self.deadline = math.inf
         self.old = False
@@ -164,21 +163,15 @@ class ClientConnection(asyncio.Protocol):
             if len(buffer) < at + 2:
                 return False
             at = self._at = at + 2  # a blank line before a request is passed over (RFC 9112, section 2.2)
-        end = buffer.find(END, at + self._searched)
+        end = self._heads.find(buffer, at)
         if end < 0:
-            self._forget_read()
-            check_unfinished(self._buffer, self._searched, front.limits)
-            self._searched = max(0, len(self._buffer) - len(END) + 1)
             return False
-        head = buffer[at : end + len(END)]
-        self._at = at + len(head)
-        self._searched = 0
-        if len(head) > front.limits.head:
-            check_unfinished(head, 0, front.limits)
+        self._at = end
+        head = buffer[at:end]
         self.old = False
         self.keep = True
         self._method = b""
-        parsed = self._parse(head)
+        parsed = self._heads.read(head)
         self.old = parsed.old
         self.keep = parsed.keep_alive and not front.draining
         self._method = parsed.method
@@ -188,19 +181,6 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._hand_over(parsed, head)
         return True
-
-    def _parse(self, head: bytes) -> RequestHead:
-        if self._last is not None:
-            pattern, parsed = self._last
-            length = pattern.length(head)
-            if length is not None:
-                if length >= 0:
-                    parsed.relengthen(length)
-                return parsed
-            self._last = None
-        parsed = RequestHead(head, self._front.limits)
-        self._last = Pattern(head), parsed
-        return parsed
 
     def _begin(self, parsed: RequestHead) -> None:
         """A request for the gateway."""
@@ -311,7 +291,7 @@ class ClientConnection(asyncio.Protocol):
         if has_body:
             self._incoming = Incoming(parsed, Use.FEED, received, guest.fed)
             self._attend_body(self._incoming)
-        guest.fed(_without_upgrade(parsed) if parsed.other_upgrade else head)
+        guest.fed(without_upgrade(parsed) if parsed.other_upgrade else head)
         if front.draining:
             guest.shut_down()
 
@@ -367,8 +347,9 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._close()
 
-    def tunnel(self) -> None:
+    def tunnel(self, running: Running) -> None:
         """From now on bytes are no requests."""
+        self._running = running
         self._state = _TUNNEL
         self._forget_read()
         buffer, self._buffer = self._buffer, b""
@@ -451,13 +432,3 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse(problem(408, "the head came too slowly", close=True))
             else:
                 self._close()
-
-
-def _without_upgrade(parsed: RequestHead) -> bytes:
-    """A head without its offer of another protocol: uvicorn's parser would take the body for it."""
-    version = b"1.0" if parsed.old else b"1.1"
-    lines = [b"%b %b HTTP/%b" % (parsed.method, parsed.target, version)]
-    lines += [b"%b: %b" % header for header in parsed.headers if header[0] not in {b"upgrade", b"connection"}]
-    if parsed.old or not parsed.keep_alive:
-        lines.append(b"connection: keep-alive" if parsed.keep_alive else b"connection: close")
-    return b"\r\n".join([*lines, b"", b""])

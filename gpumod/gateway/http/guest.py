@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
+from gpumod.gateway.http.client import Running
 from gpumod.gateway.http.limits import Limits
+from gpumod.gateway.http.requests import RequestHead
 
 
 class Control(Protocol):
@@ -41,7 +43,7 @@ class Host(Protocol):
     def cut(self, *, at_once: bool = False) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-    def tunnel(self) -> None: ...
+    def tunnel(self, running: Running) -> None: ...
 
 
 class Guest:
@@ -92,7 +94,7 @@ class Guest:
     def replaced(self, protocol: Control) -> None:
         """The protocol hands over to another one, for a websocket."""
         self._control = protocol
-        self._host.tunnel()
+        self._host.tunnel(self)
 
     def shut_down(self) -> None:
         """The server ends: the answer under way is the last one."""
@@ -170,3 +172,13 @@ class _Transport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._guest.replaced(cast("Control", protocol))
+
+
+def without_upgrade(parsed: RequestHead) -> bytes:
+    """A head without its offer of another protocol: uvicorn's parser would take the body for it."""
+    version = b"1.0" if parsed.old else b"1.1"
+    lines = [b"%b %b HTTP/%b" % (parsed.method, parsed.target, version)]
+    lines += [b"%b: %b" % header for header in parsed.headers if header[0] not in {b"upgrade", b"connection"}]
+    if parsed.old or not parsed.keep_alive:
+        lines.append(b"connection: keep-alive" if parsed.keep_alive else b"connection: close")
+    return b"\r\n".join([*lines, b"", b""])

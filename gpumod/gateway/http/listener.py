@@ -100,11 +100,15 @@ class FrontDoor:
         for server in self._servers:
             server.close()
 
-    async def drain(self, deadline: float) -> int:
-        """Let running requests finish, and close what is idle; how many connections are left then."""
+    def wind_down(self) -> None:
+        """Close what is idle; each answer under way is the last one of its connection."""
         self.draining = True
         for connection in list(self._connections):
             connection.drain()
+
+    async def drain(self, deadline: float) -> int:
+        """Let running requests finish, and close what is idle; how many connections are left then."""
+        self.wind_down()
         # A time-out is told by the number that is returned.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), max(0.0, deadline - self.clock()))

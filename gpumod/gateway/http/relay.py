@@ -13,9 +13,10 @@ from gpumod.gateway.http.answers import AnswerHead, persistence
 from gpumod.gateway.http.body import Body
 from gpumod.gateway.http.client import Client
 from gpumod.gateway.http.framing import LAST_CHUNK, MalformedError, chunked
+from gpumod.gateway.http.heads import AnswerHeads
 from gpumod.gateway.http.limits import Limits
-from gpumod.gateway.http.sameness import Pattern
 from gpumod.gateway.http.sending import engine_head
+from gpumod.gateway.http.tunnel import Tunnel
 from gpumod.gateway.http.upstream import EngineConnection, Pool
 
 _log = logging.getLogger(__name__)
@@ -31,20 +32,19 @@ class _State(Enum):
     CONNECTING = auto()
     SENT = auto()  # no whole head of an answer yet
     PASSING = auto()
-    TUNNEL = auto()
     ENDED = auto()
 
 
-_WAITING, _CONNECTING, _SENT, _PASSING, _TUNNEL, _ENDED = _State
+_WAITING, _CONNECTING, _SENT, _PASSING, _ENDED = _State
 
 
 class Relay:
     """One request, from the door's first word to its last byte. Callbacks drive it; it has no task."""
 
     __slots__ = (
-        "_begun", "_body", "_buffer", "_client", "_clock", "_connecting", "_door", "_engine", "_error",
-        "_full_since", "_head", "_hints", "_limits", "_moved", "_passage", "_pool", "_request", "_reused",
-        "_state", "_told", "_transfer", "_tries", "_waiting",
+        "_begun", "_body", "_client", "_clock", "_connecting", "_door", "_engine", "_error",
+        "_full_since", "_head", "_heads", "_hints", "_limits", "_moved", "_passage", "_pool",
+        "_request", "_reused",        "_state", "_told", "_transfer", "_tries", "_waiting",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +71,7 @@ class Relay:
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
         self._tries = 0
-        self._buffer = b""
+        self._heads: AnswerHeads | None = None
         self._hints = 0
         self._head: AnswerHead | None = None
         self._body: Body | None = None
@@ -136,7 +136,7 @@ class Relay:
     def _send(self, passage: Passage, engine: EngineConnection, *, reused: bool) -> None:
         self._engine = engine
         self._reused = reused
-        self._buffer = b""
+        self._heads = engine.heads
         engine.user = self
         self._state = _SENT
         self._transfer.sent = self._moved = self._clock()
@@ -168,45 +168,26 @@ class Relay:
         try:
             if self._state is _PASSING:
                 self._pass(data)
-            elif self._state is _TUNNEL:
-                self._client.write(data)
             else:
-                self._read_head(data)
+                self._read_heads(data)
         except MalformedError as error:
             _log.warning("an answer of %s: %s", self._passage and self._passage.service, error)
             self._fail(Ending.BROKEN)
 
-    def _read_head(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
-        while self._state is _SENT:
-            end = buffer.find(b"\r\n\r\n")
-            if end > self._limits.answer_head or (end < 0 and len(buffer) > self._limits.answer_head):
-                raise MalformedError(f"its head is longer than {self._limits.answer_head} bytes")
-            if end < 0:
-                self._buffer = buffer
-                return
-            head = self._parse(buffer[: end + 4])
-            buffer = buffer[end + 4 :]
+    def _read_heads(self, data: bytes) -> None:
+        heads = self._heads
+        assert heads is not None  # noqa: S101 - of the connection that this comes from
+        while (head := heads.read(data)) is not None:
+            data = heads.rest
             if head.status >= 200:
-                self._buffer = b""
-                self._begin(head, buffer)
+                self._begin(head, data)
                 return
             if head.status == 101:
-                self._switch(head, buffer)
+                self._switch(head, data)
                 return
             self._hint(head)
-
-    def _parse(self, head: bytes) -> AnswerHead:
-        engine = self._engine
-        if engine is not None and engine.last is not None:
-            pattern, parsed = engine.last
-            length = pattern.length(head)
-            if length is not None:
-                return parsed.relengthened(length) if length >= 0 else parsed
-        parsed = AnswerHead(head)
-        if engine is not None and parsed.status >= 200:
-            engine.last = Pattern(head), parsed
-        return parsed
+            if not data:
+                return
 
     def _hint(self, head: AnswerHead) -> None:
         self._hints += 1
@@ -214,6 +195,26 @@ class Relay:
             raise MalformedError("too many interim answers")
         if head.status != 100 and not self._begun and not self._client.old:
             self._client.write(b"\r\n".join([head.start, *head.lines, b"", b""]))
+
+    def _answering(self) -> bool:
+        """Whether anything of an answer has come."""
+        return self._hints > 0 or (self._heads is not None and self._heads.begun)
+
+    def _switch(self, head: AnswerHead, rest: bytes) -> None:
+        """The engine agrees to a websocket: from now on bytes are no HTTP."""
+        engine = self._engine
+        if not self._request.upgrade or engine is None:
+            raise MalformedError("it switches protocols unasked")
+        self._transfer.status = 101
+        lines = [head.start, *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", b""]
+        self._client.write(b"\r\n".join(lines) + rest)
+        Tunnel(
+            self._client,
+            engine,
+            limits=self._limits,
+            clock=self._clock,
+            on_end=lambda stalled: self._end(Ending.STALLED if stalled else Ending.OK),
+        )
 
     def _begin(self, head: AnswerHead, rest: bytes) -> None:
         """The head of the final answer is there, and perhaps some of its body."""
@@ -278,10 +279,7 @@ class Relay:
     def lost(self, error: Exception | None) -> None:
         """The engine has closed the connection, or it broke."""
         self._engine = None
-        if self._state is _TUNNEL:
-            self._end(Ending.OK)
-            self._client.done(keep=False)
-        elif self._state is _PASSING and self._body is not None and error is None:
+        if self._state is _PASSING and self._body is not None and error is None:
             try:
                 last = self._body.closed()
             except MalformedError:
@@ -290,7 +288,7 @@ class Relay:
                 if last and self._error is None:
                     self._client.write(last)
                 self._complete(self._body)
-        elif self._state is _SENT and not self._buffer and not self._hints and self._passage is not None:
+        elif self._state is _SENT and not self._answering() and self._passage is not None:
             if self._reused:
                 self._connect(self._passage)  # it was dead when it was taken from the pool
             else:
@@ -348,10 +346,8 @@ class Relay:
 
     def gone(self) -> None:
         """The client has closed the connection: nobody reads what an engine would generate."""
-        if self._state is _ENDED:
-            return
-        ending = Ending.OK if self._state is _TUNNEL else Ending.CLIENT_GONE
-        self._drop(ending)
+        if self._state is not _ENDED:
+            self._drop(Ending.CLIENT_GONE)
 
     def _drop(self, ending: Ending) -> None:
         waiting, self._waiting = self._waiting, None
@@ -375,7 +371,7 @@ class Relay:
         self._full_since = self._clock()
         if self._engine is not None:
             self._engine.pause_reading()
-        if self._state in {_PASSING, _TUNNEL}:
+        if self._state is _PASSING:
             self._client.attend(self._full_since + self._limits.client_silence)
 
     def ready(self) -> None:
@@ -425,32 +421,16 @@ class Relay:
             comment = _STREAM + framing + persistence(keep=keep, old=client.old) + b"\r\n" + comment
         client.write(comment)
 
-    # --- websockets ---
-
-    def _switch(self, head: AnswerHead, rest: bytes) -> None:
-        if not self._request.upgrade:
-            raise MalformedError("it switches protocols unasked")
-        self._transfer.status = 101
-        self._state = _TUNNEL
-        lines = [head.start, *head.lines, b"connection: upgrade", b"upgrade: websocket", b"", b""]
-        self._client.write(b"\r\n".join(lines) + rest)
-        self._client.attend(math.inf)
-        self._client.tunnel()
+    # --- what a request has no use for: its body is there, and is kept until the engine has answered ---
 
     def fed(self, data: bytes) -> None:
-        """What a client sends through a tunnel."""
-        if self._engine is not None:
-            self._engine.transport.write(data)
+        """Part of what runs on a connection."""
 
     def engine_full(self) -> None:
-        """The engine takes no more for now."""
-        if self._state is _TUNNEL:
-            self._client.pause_reading()
+        """Part of what listens to an engine."""
 
     def engine_ready(self) -> None:
-        """The engine takes bytes again."""
-        if self._state is _TUNNEL:
-            self._client.resume_reading()
+        """Part of what listens to an engine."""
 
 
 def _kept_headers(head: AnswerHead) -> tuple[tuple[bytes, bytes], ...]:

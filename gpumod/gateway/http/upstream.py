@@ -8,9 +8,8 @@ from typing import Protocol, cast
 
 from gpumod.core.names import ServiceId
 from gpumod.gateway.exchange import Door, Passage
-from gpumod.gateway.http.answers import AnswerHead
+from gpumod.gateway.http.heads import AnswerHeads
 from gpumod.gateway.http.limits import Limits
-from gpumod.gateway.http.sameness import Pattern
 
 _HOST = "127.0.0.1"
 _Key = tuple[ServiceId, int, int]
@@ -39,7 +38,7 @@ class Listener(Protocol):
 class EngineConnection(asyncio.Protocol):
     """One connection to an engine; it belongs to the pool, or to who took it."""
 
-    __slots__ = ("_gone", "_pool", "idle_since", "key", "last", "transport", "user")
+    __slots__ = ("_gone", "_pool", "heads", "idle_since", "key", "transport", "user")
 
     transport: asyncio.Transport
 
@@ -48,7 +47,7 @@ class EngineConnection(asyncio.Protocol):
         self.key = key
         self.user: Listener | None = None
         self.idle_since = 0.0
-        self.last: tuple[Pattern, AnswerHead] | None = None  # head of an answer
+        self.heads = AnswerHeads(pool.limits)
         self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,7 +108,7 @@ class Pool:
 
     def __init__(self, door: Door, limits: Limits, clock: Callable[[], float]) -> None:
         self._door = door
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._idle: dict[_Key, list[EngineConnection]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
@@ -145,7 +144,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         made: EngineConnection | None = None
         try:
-            async with asyncio.timeout(self._limits.connect_time):
+            async with asyncio.timeout(self.limits.connect_time):
                 _, made = await loop.create_connection(lambda: EngineConnection(self, key), _HOST, key[2])
         except (OSError, TimeoutError):
             made = None
@@ -155,7 +154,7 @@ class Pool:
         """Give back a connection after its answer was read whole; `keep` is what the engine said."""
         one.user = None
         idle = self._idle.setdefault(one.key, [])
-        wanted = keep and not self._closed and len(idle) < self._limits.pooled
+        wanted = keep and not self._closed and len(idle) < self.limits.pooled
         if wanted and one.usable and self._door.current(one.key[0], one.key[1]):
             one.idle_since = self._clock()
             idle.append(one)
@@ -175,7 +174,7 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Close what was idle for too long."""
-        before = now - self._limits.pooled_time
+        before = now - self.limits.pooled_time
         for key, idle in list(self._idle.items()):
             while idle and idle[0].idle_since <= before:
                 idle.pop(0).transport.close()
