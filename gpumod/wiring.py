@@ -63,6 +63,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
     hardware = open_hardware(_hardware(settings), clock)
     stack.push_async_callback(hardware.close)
     host = LocalHostProbe(settings.bounds)
+    stack.push_async_callback(host.close)
     runners, default = await choose_runner(
         settings.runner,
         state_dir=settings.state_dir,

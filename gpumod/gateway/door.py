@@ -14,12 +14,12 @@ from gpumod.core.names import ServiceId
 from gpumod.core.ports import Admission, Clock, Switching
 from gpumod.gateway.demand import Demand, Meter, Verdict, Why, Wish, options
 from gpumod.gateway.demand.verdicts import closing, lost
-from gpumod.gateway.errors import error_answer, error_event, keep_alive
+from gpumod.gateway.errors import code_of, error_answer, error_event, keep_alive
 from gpumod.gateway.exchange import Answer, Ending, Head, Passage, Request, Transfer, Waiting
 from gpumod.gateway.judging import Judge
 from gpumod.gateway.naming import DEFAULT
 from gpumod.gateway.reading import has_decided, named_by, with_model
-from gpumod.gateway.routes import is_gateway
+from gpumod.gateway.routes import is_gateway, route_of
 from gpumod.gateway.shape import Named, reshape
 from gpumod.gateway.targets import EngineKey, Target, Targets, read_engine_key
 from gpumod.gateway.telling import (
@@ -39,6 +39,8 @@ _SUSPICION = 1.0
 that its process is gone, short enough for one whose backlog was full."""
 
 Observe = Callable[[Request, Passage, Transfer], None]
+Refused = Callable[[str, str, int, str], None]
+"""Takes the route, the key's name, the status and the error's code."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class GatewayDoor:
         clock: monotonic seconds.
         engine_key: the key that an engine itself asks for.
         observe: told of every request that was passed on, when it has ended.
+        refused: told of every answer that the gateway gave itself, before any engine was asked.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class GatewayDoor:
         *,
         engine_key: EngineKey = read_engine_key,
         observe: Observe = lambda _request, _passage, _transfer: None,
+        refused: Refused = lambda _route, _key, _status, _code: None,
     ) -> None:
         self._switching = switching
         self._admission = admission
@@ -96,6 +100,7 @@ class GatewayDoor:
         self._limits = limits
         self._clock = clock
         self._observe = observe
+        self._refused = refused
         self._targets = Targets(admission, switching.catalog, demand.usable, engine_key)
         self._keys: dict[str, _Key] = {}
         self._inside: dict[int, _Inside] = {}
@@ -136,10 +141,18 @@ class GatewayDoor:
 
     def judge(self, head: Head) -> Request | Answer:
         """Whether a request may go on, before its body is kept."""
-        return self._judge.judged(head)
+        verdict = self._judge.judged(head)
+        if isinstance(verdict, Answer):
+            route = route_of(head.method, head.path)
+            self._refused(route.name if route is not None else "", "", verdict.status, code_of(verdict))
+        return verdict
 
     def open(self, request: Request) -> Passage | Answer | Waiting:
         """Where a request goes."""
+        where = self._open(request)
+        return self._told(request, where) if isinstance(where, Answer) else where
+
+    def _open(self, request: Request) -> Passage | Answer | Waiting:
         dialect = request.route.dialect
         try:
             named = named_by(request)
@@ -168,8 +181,14 @@ class GatewayDoor:
         if self._closing or tries > _RETRIES:
             inside.key.meter.leave()
             verdict = closing() if self._closing else lost(request.model, tries)
-            return verdict_answer(request.route.dialect, verdict)
-        return self._place(request, inside.key, inside.named, tries=tries, queued=passage.queued)
+            return self._told(request, verdict_answer(request.route.dialect, verdict))
+        where = self._place(request, inside.key, inside.named, tries=tries, queued=passage.queued)
+        return self._told(request, where) if isinstance(where, Answer) else where
+
+    def _told(self, request: Request, answer: Answer) -> Answer:
+        """An answer of the gateway's own, which somebody counts."""
+        self._refused(request.route.name, request.principal.name, answer.status, code_of(answer))
+        return answer
 
     def finished(self, request: Request, passage: Passage, transfer: Transfer) -> None:
         """A request that was passed on has ended. A second call for it does nothing."""
@@ -199,8 +218,11 @@ class GatewayDoor:
         self._admission.subscribe(on_change)
 
     def current(self, service: ServiceId, generation: int) -> bool:
-        """Whether connections to this attempt of a service are still of use."""
-        return self._admission.generation(service) == generation
+        """Whether connections to this attempt of a service are still of use.
+
+        Not while it drains either: an engine that is told to end may wait until its clients have hung up.
+        """
+        return self._admission.admits(service) and self._admission.generation(service) == generation
 
     # --- inside ----------------------------------------------------------------------------------------
 

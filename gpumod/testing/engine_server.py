@@ -69,7 +69,9 @@ class Script:
         metrics: `llama`, `vllm` or `none`.
         running: requests that it says it works on, on top of the real ones.
         waiting: requests that it says are queued.
-        request_time: how long a request takes.
+        request_time: how long a request takes, unless it says itself (`seconds`); of a stream, how long until
+            its last event.
+        keep_alive: connections stay open for further requests.
         hung: it accepts connections and never answers.
         hung_after: it becomes so, that long after its start.
         fail_requests: a status with which it answers requests.
@@ -104,6 +106,7 @@ class Script:
     running: int = 0
     waiting: int = 0
     request_time: float = 0.0
+    keep_alive: bool = False
     hung: bool = False
     hung_after: float | None = None
     fail_requests: int | None = None
@@ -124,6 +127,7 @@ class _Server:
         self.script = script
         self.ready = False
         self.stopping = False
+        self.signalled = False
         self.real_running = 0
         self.clients = 0
         self.wake_read, self.wake_write = os.pipe()
@@ -162,28 +166,36 @@ class _Server:
             with self._lock:
                 self.clients += 1
             try:
-                self._exchange(connection)
+                while self._exchange(connection) and self.script.keep_alive:
+                    pass
             finally:
                 with self._lock:
                     self.clients -= 1
 
-    def _exchange(self, connection: socket.socket) -> None:
+    def _exchange(self, connection: socket.socket) -> bool:
+        """Answer one request; whether the connection can be used for another one."""
         head, _, body = self._read(connection)
         if not head:
-            return
+            return False
         method, path, _ = head.split("\r\n")[0].split(" ", 2)
         if self.script.hung and path != "/control":
             connection.recv(1)  # until the client gives up
-            return
+            return False
+        if self.signalled and method == "POST":
+            _say(f"late request: {path}")
+        persistence = "keep-alive" if self.script.keep_alive else "close"
         status, text = self._answer(connection, method, path.partition("?")[0], body)
         if self.stopping and method == "POST":
             connection.recv(1)
-            return
+            return False
+        if not text:
+            return True  # it was streamed
         payload = text.encode()
         answer = (
             f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
         )
-        connection.sendall(f"{answer}Connection: close\r\n\r\n".encode() + payload)
+        connection.sendall(f"{answer}Connection: {persistence}\r\n\r\n".encode() + payload)
+        return True
 
     @staticmethod
     def _read(connection: socket.socket) -> tuple[str, str, bytes]:
@@ -219,7 +231,7 @@ class _Server:
         if path == "/load":
             return 200, json.dumps({"running": self._running()})
         if method == "POST" and path.startswith("/v1/"):
-            return self._request(connection)
+            return self._request(connection, path, json.loads(body or b"{}"))
         return 404, '{"error": {"message": "File Not Found", "code": 404}}'
 
     def _running(self) -> int:
@@ -235,23 +247,48 @@ class _Server:
         values = {"running": self._running(), "waiting": self.script.waiting, "name": self.script.name}
         return 200, "".join(f"{line.format(**values)}\n" for line in lines)
 
-    def _request(self, connection: socket.socket) -> tuple[int, str]:
+    def _request(self, connection: socket.socket, path: str, asked: dict[str, Any]) -> tuple[int, str]:
+        """Generate. The answer tells who gave it, and whose question it answers (`user`)."""
         if self.script.fail_requests is not None:
             return self.script.fail_requests, '{"error": {"message": "scripted failure"}}'
         with self._lock:
             self.real_running += 1
             self.log_time("request")
+        seconds = float(asked.get("seconds", self.script.request_time))
+        told = {"model": self.script.name, "user": asked.get("user"), "pid": os.getpid()}
         try:
-            until = time.monotonic() + self.script.request_time
-            while (left := until - time.monotonic()) > 0 and not self.stopping:
-                gone, _, _ = select.select([connection], [], [], min(left, _STEP))
-                if gone:
-                    break
+            if asked.get("stream"):
+                self._stream(connection, path, told, seconds, int(asked.get("max_tokens", 3)))
+                return 200, ""
+            self._work(connection, seconds)
         finally:
             with self._lock:
                 self.real_running -= 1
         choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
-        return 200, json.dumps({"object": "chat.completion", "model": self.script.name, "choices": [choice]})
+        return 200, json.dumps({"object": "chat.completion", "choices": [choice], **told})
+
+    def _work(self, connection: socket.socket, seconds: float) -> bool:
+        """Take so long; False if the client went away, or the server is to end."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.stopping:
+            gone, _, _ = select.select([connection], [], [], min(left, _STEP))
+            if gone:
+                return False
+        return not self.stopping
+
+    def _stream(
+        self, connection: socket.socket, path: str, told: dict[str, Any], seconds: float, events: int
+    ) -> None:
+        """Send numbered events and the end mark, each in a chunk of its own."""
+        head = "HTTP/1.1 200 -\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        end = "event: message_stop\ndata: {}\n\n" if path == "/v1/messages" else "data: [DONE]\n\n"
+        for number in range(events):
+            if not self._work(connection, seconds / events):
+                raise OSError("the stream is not finished")
+            _send_chunk(connection, f"data: {json.dumps({'number': number, **told})}\n\n")
+        _send_chunk(connection, end)
+        connection.sendall(b"0\r\n\r\n")
 
     def control(self, changes: dict[str, Any]) -> None:
         """Change the script of the running server; the main thread looks at it at once."""
@@ -268,6 +305,11 @@ class _Server:
         """Wait for a signal (then True), a change of the script, or the time."""
         readable, _, _ = select.select([self.wake_read], [], [], seconds)
         return bool(readable) and b"s" in os.read(self.wake_read, 1024)
+
+
+def _send_chunk(connection: socket.socket, text: str) -> None:
+    data = text.encode()
+    connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 def _say(line: str) -> None:
@@ -350,6 +392,7 @@ def _end(server: _Server, children: list[int], code: int) -> None:
 def _leave(server: _Server, children: list[int]) -> None:
     """What SIGTERM does once it is ready."""
     how = server.script.on_sigterm
+    server.signalled = True
     if how == "ignore":
         return
     if how == "hang_with_clients":
