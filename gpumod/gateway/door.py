@@ -319,18 +319,23 @@ class GatewayDoor:
     ) -> Waiting | Answer:
         waiting: Waiting = asyncio.get_running_loop().create_future()
         since = self._clock.monotonic()
+        asked = False  # what is settled while it is asked is answered, and told, by whoever asks
 
         def settle(outcome: ServiceId | Verdict) -> None:
             if waiting.done():
                 return  # its client went away, and the queue is about to learn of it
             waited = queued + self._clock.monotonic() - since
             try:
-                waiting.set_result(self._settled(request, key, named, outcome, tries=tries, queued=waited))
+                where = self._settled(request, key, named, outcome, tries=tries, queued=waited)
+                if asked and isinstance(where, Answer):
+                    self._told(request, where)
+                waiting.set_result(where)
             except Exception as error:  # noqa: BLE001 - a defect must leave nobody waiting
                 key.meter.leave()
                 waiting.set_exception(error)
 
         ticket = self._demand.ask(wish, settle)
+        asked = True
         if waiting.done():
             refused = waiting.result()
             return refused if isinstance(refused, Answer) else waiting

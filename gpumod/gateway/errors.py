@@ -76,6 +76,12 @@ def error_document(
     return {"type": "about:blank", "title": code, "status": status, "detail": message, "code": code, **more}
 
 
+def code_of(answer: Answer) -> str:
+    """The code in an error that `error_answer` made."""
+    document = json.loads(answer.body)
+    return str(document.get("error", document).get("code", ""))
+
+
 def _apart(facts: dict[str, object]) -> dict[str, object]:
     """Facts in a member of their own: no name of theirs takes the place of the shape's."""
     return {"facts": facts} if facts else {}

@@ -31,6 +31,7 @@ class Bench:
     clock: FakeClock
     settings: GatewaySettings
     seen: list[tuple[Request, Passage, Transfer]] = field(default_factory=list)
+    refused: list[tuple[str, str, int, str]] = field(default_factory=list)
 
     async def switch(self, mode: str) -> None:
         """Bring the box to a mode, by hand."""
@@ -170,6 +171,7 @@ async def a_bench(
     given = GatewaySettings(**{"on_demand": OnDemand.AUTO, "residency": 0.0, **settings})
     demand = Demand(box, box, box.leases, clock, rules_of(given))
     seen: list[tuple[Request, Passage, Transfer]] = []
+    refused: list[tuple[str, str, int, str]] = []
     door = GatewayDoor(
         box,
         box,
@@ -179,8 +181,9 @@ async def a_bench(
         limits or {},
         clock,
         observe=lambda *what: seen.append(what),
+        refused=lambda *what: refused.append(what),
     )
-    bench = Bench(box, door, demand, clock, given, seen)
+    bench = Bench(box, door, demand, clock, given, seen, refused)
     await bench.switch(mode)
     await door.start()
     try:

@@ -54,6 +54,25 @@ async def test_an_observer_that_fails_harms_no_request():
         assert bench.box.in_flight(GEMMA) == 0
 
 
+async def test_every_answer_of_the_gateways_own_is_counted_once():
+    async with a_bench(queue=1, limits={"ada": KeyLimits(concurrency=1)}) as bench:
+        await bench.answer(bench.request("nothing"))
+        await bench.answer(bench.request("broken"))
+        bench.box.faults.hang.add("begin")
+        waiting = bench.wait(bench.request("qwen-code"))
+        await bench.answer(bench.request("qwen-code"))
+        assert isinstance(bench.door.judge(bench.head(headers={b"host": b"evil.example"})), Answer)
+        request = bench.request()
+        bench.end(request, bench.go(request))
+        assert bench.refused == [
+            ("chat", "local", 404, "model_not_found"),
+            ("chat", "local", 503, "switch_failed"),
+            ("chat", "local", 503, "queue_full"),
+            ("chat", "", 421, "not_allowed"),
+        ]
+        assert not waiting.done()
+
+
 async def test_an_unknown_model_gets_a_hint():
     async with a_bench() as bench:
         error = said(await bench.answer(bench.request("gemma-chad")))

@@ -18,14 +18,20 @@ LOOK_AGAIN: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class IdleService:
-    """A running service. `used` is when its last request ended, or when it was first seen to admit."""
+    """A running service.
+
+    Args:
+        used: when its last request ended, or when it was first seen to admit.
+        since: when it was first seen to admit.
+        needed_by: running services that depend on it.
+    """
 
     id: ServiceId
     idle: Idle | None
     used: float
     in_flight: int
+    since: float = 0.0
     needed_by: frozenset[ServiceId] = frozenset()
-    """Running services that depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,9 @@ class IdleSight:
     """What the box is like for the idle policies.
 
     Args:
-        settled: since when the mode is what it is; nothing idles within `residency` of it.
+        settled: since when the mode is what it is.
+        residency: neither a mode nor a service is stopped sooner after its start: what a request brings back
+            at once could else come and go with each.
         held: whether anything forbids it: a lease, a job, a running switch, a waiting request.
     """
 
@@ -56,13 +64,15 @@ class IdleTurn:
 def idle_turn(sight: IdleSight, now: float) -> IdleTurn:
     """What has idled long enough: the whole mode before single services, one of these at a time."""
     due: list[tuple[float, SwitchRequest]] = []
-    earliest = sight.settled + sight.residency
+    latest = max((service.since for service in sight.services), default=0.0)
     if sight.services and sight.idle is not None and sight.idle.then is IdleAction.BLANK:
         last = max(_used(service, now) for service in sight.services)
+        earliest = max(sight.settled, latest) + sight.residency
         due.append((max(earliest, last + sight.idle.after), SwitchRequest(mode=BLANK, by=BY)))
     for service in sorted(sight.services, key=lambda one: one.id):
         policy = service.idle or sight.idle
         if policy is not None and policy.then is IdleAction.STOP and not service.needed_by:
+            earliest = max(sight.settled, service.since) + sight.residency
             at = max(earliest, _used(service, now) + policy.after)
             due.append((at, SwitchRequest(stop=service.id, by=BY)))
     if not due:

@@ -28,6 +28,7 @@ class Idling:
         self._clock = clock
         self._residency = residency
         self._used: dict[ServiceId, float] = {}
+        self._since: dict[ServiceId, float] = {}
         self._not_before = 0.0
         self.again: float | None = None
         """When something may be due."""
@@ -81,11 +82,14 @@ class Idling:
         self, records: Iterable[ServiceRecord], settled: float, now: float, *, held: bool
     ) -> IdleSight:
         running = {record.id: record.spec for record in records if record.state.may_hold_memory}
-        for service in self._used.keys() - running.keys():
-            del self._used[service]
+        for known in (self._used, self._since):
+            for service in known.keys() - running.keys():
+                del known[service]
         for service in running:
-            if service not in self._used or not self._admission.admits(service):
-                self._used[service] = now
+            if service not in self._since or not self._admission.admits(service):
+                self._used[service] = self._since[service] = now
+            else:
+                self._used.setdefault(service, now)
         mode_id = self._admission.mode()
         mode = self._switching.catalog().mode(mode_id)
         services = tuple(
@@ -93,6 +97,7 @@ class Idling:
                 id=service,
                 idle=spec.idle,
                 used=self._used[service],
+                since=self._since[service],
                 in_flight=self._admission.in_flight(service),
                 needed_by=frozenset(one for one, other in running.items() if service in other.depends_on),
             )

@@ -77,6 +77,14 @@ def test_nothing_is_taken_from_a_mode_within_its_residency():
     assert idle_turn(box, 110.0).request is not None
 
 
+def test_a_service_that_a_request_brought_back_stays_for_the_residency():
+    back = replace(service("a", 200.0, Idle(1.0, IdleAction.STOP)), since=200.0)
+    box = replace(sight(back), residency=60.0)
+    assert idle_turn(box, 259.0) == IdleTurn(again=260.0)
+    whole = replace(sight(back, idle=Idle(1.0, IdleAction.BLANK)), residency=60.0)
+    assert idle_turn(whole, 259.0).again == 260.0
+
+
 def test_what_is_held_is_looked_at_again():
     box = replace(sight(service("a", 0.0, STOP)), held=True)
     assert idle_turn(box, 200.0) == IdleTurn(again=200.0 + LOOK_AGAIN)

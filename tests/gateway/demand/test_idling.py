@@ -80,6 +80,22 @@ async def test_a_lease_keeps_what_idles_until_it_is_given_back():
         assert not bench.box.admits(GEMMA)
 
 
+async def test_a_service_that_idles_at_once_cannot_come_and_go_with_each_request():
+    async with a_bench("chat", residency=60.0) as bench:
+        bench.set_idle(GEMMA, Idle(1.0, IdleAction.STOP))
+        before = bench.box.begun
+        while bench.clock.now() < 1_000_000 + 1200:
+            request = bench.request()
+            where = bench.door.open(request)
+            assert not isinstance(where, Answer)
+            passage = where if isinstance(where, Passage) else await where
+            assert isinstance(passage, Passage)
+            bench.end(request, passage)
+            bench.set_idle(GEMMA, Idle(1.0, IdleAction.STOP))
+            await pass_time(bench, 5.0)
+        assert bench.box.begun - before <= 2 * 1200 / 60
+
+
 async def test_nothing_idles_while_somebody_waits():
     async with a_bench("chat", wait=3 * HALF_HOUR) as bench:
         begin, asked = bench.box.begin, []
