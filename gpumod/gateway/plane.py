@@ -66,6 +66,7 @@ class Gateway:
             parts.limits,
             parts.clock,
             observe=self.ledger.observe,
+            refused=self.ledger.refused,
         )
         self._front: FrontDoor | None = None
 
