@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 from dataclasses import replace
@@ -22,6 +23,7 @@ from gpumod.gateway.http.requests import RefusedError, RequestHead
 if TYPE_CHECKING:
     from gpumod.gateway.http.listener import FrontDoor
 
+_log = logging.getLogger(__name__)
 _NOTHING = -1.0
 """No byte of a request's head has come."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -139,6 +141,9 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(refused.answer)
         except MalformedError as error:
             self._refuse(problem(400, f"bad request: {error}", close=True))
+        except Exception:  # noqa: BLE001 - whatever is wrong here, the client is not left without an answer
+            _log.exception("a request cannot be dealt with")
+            self._refuse(problem(500, "the gateway has failed; its log says more", close=True))
         finally:
             self._processing = False
             self._forget_read()

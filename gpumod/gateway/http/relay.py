@@ -156,9 +156,16 @@ class Relay:
         self._engine = None
         if self._tries < self._limits.tries:
             self._passage = None
-            self.start(self._door.again(self._request, passage))
+            self.start(self._again(passage))
         else:
             self._fail(Ending.UNREACHABLE)
+
+    def _again(self, passage: Passage) -> Passage | Answer | Waiting:
+        try:
+            return self._door.again(self._request, passage)
+        except Exception:  # noqa: BLE001 - the client is not left without an answer
+            _log.exception("a request cannot be placed anew")
+            return self._door.failed(self._request, Ending.UNREACHABLE)
 
     # --- from the engine ---
 
@@ -172,6 +179,9 @@ class Relay:
                 self._read_heads(data)
         except MalformedError as error:
             _log.warning("an answer of %s: %s", self._passage and self._passage.service, error)
+            self._fail(Ending.BROKEN)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("an answer of %s cannot be passed on", self._passage and self._passage.service)
             self._fail(Ending.BROKEN)
 
     def _read_heads(self, data: bytes) -> None:
@@ -308,7 +318,10 @@ class Relay:
         transfer.ended = self._clock()
         if self._body is not None:
             transfer.tail = self._body.tail()
-        self._door.finished(self._request, passage, transfer)
+        try:
+            self._door.finished(self._request, passage, transfer)
+        except Exception:  # noqa: BLE001 - the client has its answer, and its connection goes on
+            _log.exception("a request could not be ended in order")
 
     def _fail(self, ending: Ending) -> None:
         """The engine fails the request: say so as the client understands it, or break off."""

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from gpumod.gateway.exchange import Answer, Ending, Waiting
 from gpumod.gateway.http.limits import Limits
-from tests.gateway.http.box import OK, Wire, always, gateway, get, post, request_of, until
+from tests.gateway.http.box import OK, Wire, always, gateway, get, once, post, request_of, until
+
+LONG = get("/v1/own", "X-Long: " + "a" * 4000)
 
 
 async def test_hundreds_of_pipelined_requests_are_answered_in_order():
@@ -36,7 +40,7 @@ async def test_what_is_pipelined_behind_a_running_request_is_bounded():
     async with gateway(limits=limits, opening=opening) as box, box.client() as wire:
         await wire.send(get())
         await until(lambda: bool(waiting))
-        wire.writer.write(get("/v1/own") * 200_000)  # 8 MB: more than sockets hold
+        wire.writer.write(LONG * 5000)  # 20 MB: more than sockets hold
         connection = next(iter(box.front._connections))
         await until(lambda: connection._paused)
         await asyncio.sleep(0.05)
@@ -52,7 +56,7 @@ async def test_what_is_pipelined_behind_a_running_request_is_bounded():
 async def test_a_client_that_pipelines_and_does_not_read_fills_nothing():
     async with gateway() as box, box.client() as wire:
         wire.pause()
-        wire.writer.write(get("/v1/own") * 200_000)
+        wire.writer.write(LONG * 5000)
         connection = await _only(box)
         await until(lambda: connection.full and connection._paused)
         await asyncio.sleep(0.05)
@@ -166,3 +170,30 @@ async def test_the_target_may_be_absolute():
 async def _only(box):
     await until(lambda: box.front.connections == 1)
     return next(iter(box.front._connections))
+
+
+@pytest.mark.parametrize("method", ["mine", "judge", "open"])
+async def test_a_door_that_fails_is_answered_for(method: str, monkeypatch):
+    async with gateway() as box:
+        with monkeypatch.context() as patch:
+            patch.setattr(box.door, method, _fail)
+            assert (await box.ask(post(b"x")))[0] == 500
+        assert (await box.ask(post(b"x")))[0] == 200
+
+
+async def test_a_door_that_cannot_end_a_request_keeps_nobody_waiting(monkeypatch):
+    async with gateway() as box, box.client() as wire:
+        monkeypatch.setattr(box.door, "finished", _fail)
+        for _ in range(2):
+            await wire.send(post(b"x"))
+            assert (await wire.answer())[0] == 200
+
+
+async def test_a_door_that_cannot_place_a_request_anew_is_answered_for(monkeypatch):
+    async with gateway(once(b"")) as box:
+        monkeypatch.setattr(box.door, "again", _fail)
+        assert (await box.ask(post(b"x")))[::2] == (503, b'{"error":"unreachable"}')
+
+
+def _fail(*_):
+    raise RuntimeError("a bug")
