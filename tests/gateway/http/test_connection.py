@@ -8,7 +8,7 @@ from gpumod.gateway.exchange import Answer, Ending, Waiting
 from gpumod.gateway.http.limits import Limits
 from tests.gateway.http.box import OK, Wire, always, gateway, get, once, post, request_of, until
 
-LONG = get("/v1/own", "X-Long: " + "a" * 4000)
+LONG = post(b"a" * 4000, "/v1/own")
 
 
 async def test_hundreds_of_pipelined_requests_are_answered_in_order():
@@ -49,7 +49,7 @@ async def test_what_is_pipelined_behind_a_running_request_is_bounded():
         waiting[0].set_result(Answer(200, b"first"))
         assert (await wire.answer())[2] == b"first"
         for _ in range(300):
-            assert (await wire.answer())[2] == b"own:"
+            assert (await wire.answer())[2].startswith(b"own:")
         wire.writer.transport.abort()
 
 
@@ -64,7 +64,7 @@ async def test_a_client_that_pipelines_and_does_not_read_fills_nothing():
         assert len(connection._buffer) < 512 * 1024
         wire.resume()
         for _ in range(300):
-            assert (await wire.answer())[2] == b"own:"
+            assert (await wire.answer())[2].startswith(b"own:")
         wire.writer.transport.abort()
 
 
