@@ -270,9 +270,11 @@ class _Server:
     def _work(self, connection: socket.socket, seconds: float) -> bool:
         """Take so long; False if the client went away, or the server is to end."""
         until = time.monotonic() + seconds
+        step = max(_STEP, seconds / 100)  # many long ones at once must not wake all the time
+        client = select.poll()  # unlike select, for any number of descriptors
+        client.register(connection, select.POLLIN)
         while (left := until - time.monotonic()) > 0 and not self.stopping:
-            gone, _, _ = select.select([connection], [], [], min(left, _STEP))
-            if gone:
+            if client.poll(min(left, step) * 1000):
                 return False
         return not self.stopping
 
