@@ -13,6 +13,7 @@ import contextlib
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -40,6 +41,8 @@ _log = logging.getLogger("gpumod")
 
 _WINDING_UP = 20.0
 """Seconds, besides the drain, that the end may take before the service manager loses its patience."""
+_DESCRIPTORS = 65536
+"""Open files that the daemon may have: a request has two connections, and streams wait by the thousand."""
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: a service manager is told not to try again."""
 
@@ -95,6 +98,7 @@ def run(options: Options, adapt: Callable[[Parts], Parts] = lambda parts: parts)
     except ConfigError as error:
         print(error.detail, file=sys.stderr)  # noqa: T201 - before logging could be trusted to be read
         return EXIT_CONFIG
+    allow_descriptors()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, options, adapt))
@@ -106,6 +110,14 @@ def run(options: Options, adapt: Callable[[Parts], Parts] = lambda parts: parts)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit of open files: where it comes from, 1024 are the rule (getrlimit(2), systemd)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def parse_options(argv: Sequence[str] | None) -> Options:

@@ -1,10 +1,12 @@
 """What the daemon tells its service manager."""
 
+import resource
+
 import pytest
 
 from gpumod.core.errors import ConfigError
 from gpumod.core.spec import Catalog
-from gpumod.daemon import Daemon
+from gpumod.daemon import Daemon, allow_descriptors
 
 
 class Reloading:
@@ -32,3 +34,15 @@ async def test_a_reload_ends_for_the_manager_however_it_ends(error, caplog, monk
     await daemon._reload()
     assert stub.sent == ["RELOADING=1", "READY=1"]
     assert ("could not be read again" in caplog.text) is (error is not None)
+
+
+def test_the_daemon_may_open_more_files_than_the_usual_thousand():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        allow_descriptors()
+        raised, unchanged = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raised > 1024
+    assert unchanged == hard
