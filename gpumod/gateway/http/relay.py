@@ -10,11 +10,11 @@ from enum import Enum, auto
 
 from gpumod.gateway.exchange import Answer, Door, Ending, Passage, Request, Transfer, Waiting
 from gpumod.gateway.http.answers import AnswerHead, persistence
-from gpumod.gateway.http.body import Body
 from gpumod.gateway.http.client import Client
-from gpumod.gateway.http.framing import LAST_CHUNK, MalformedError, chunked
+from gpumod.gateway.http.framing import MalformedError, chunked
 from gpumod.gateway.http.heads import AnswerHeads
 from gpumod.gateway.http.limits import Limits
+from gpumod.gateway.http.passing import Passing
 from gpumod.gateway.http.sending import engine_head
 from gpumod.gateway.http.tunnel import Tunnel
 from gpumod.gateway.http.upstream import EngineConnection, Pool
@@ -23,8 +23,6 @@ _log = logging.getLogger(__name__)
 
 _STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
 _ONE_WRITE = 64 * 1024
-_ERROR = 64 * 1024
-"""Bytes of an engine's error that are kept to be told as an event."""
 
 
 class _State(Enum):
@@ -42,9 +40,9 @@ class Relay:
     """One request, from the door's first word to its last byte. Callbacks drive it; it has no task."""
 
     __slots__ = (
-        "_begun", "_body", "_client", "_clock", "_connecting", "_door", "_engine", "_error",
-        "_full_since", "_head", "_heads", "_hints", "_limits", "_moved", "_passage", "_pool",
-        "_request", "_reused",        "_state", "_told", "_transfer", "_tries", "_waiting",
+        "_begun", "_client", "_clock", "_connecting", "_door", "_engine", "_full_since", "_heads", "_hints",
+        "_limits", "_moved", "_passage", "_passing", "_pool", "_request", "_reused", "_state", "_transfer",
+        "_tries", "_waiting",
     )  # fmt: skip
 
     def __init__(
@@ -73,11 +71,8 @@ class Relay:
         self._tries = 0
         self._heads: AnswerHeads | None = None
         self._hints = 0
-        self._head: AnswerHead | None = None
-        self._body: Body | None = None
+        self._passing: Passing | None = None
         self._begun = False  # the gateway itself began a stream of events
-        self._told = False  # the client has the head of the engine's answer
-        self._error: bytearray | None = None  # of an engine's answer that has to become an event
         self._moved = 0.0
         self._full_since = math.inf
 
@@ -173,8 +168,11 @@ class Relay:
         """Bytes of the engine's answer."""
         self._moved = self._clock()
         try:
-            if self._state is _PASSING:
-                self._pass(data)
+            passing = self._passing
+            if passing is not None:
+                passing.feed(data, self._moved)
+                if passing.body.done:
+                    self._complete(passing)
             else:
                 self._read_heads(data)
         except MalformedError as error:
@@ -228,76 +226,33 @@ class Relay:
 
     def _begin(self, head: AnswerHead, rest: bytes) -> None:
         """The head of the final answer is there, and perhaps some of its body."""
-        client = self._client
-        transfer = self._transfer
-        transfer.status = head.status
-        transfer.event_stream = head.event_stream
-        transfer.encoded = head.encoded
-        self._head = head
+        passing = Passing(self._client, self._request.method, head, self._transfer, begun=self._begun)
+        self._passing = passing
         self._state = _PASSING
-        empty = head.bodiless(self._request.method)
-        unbounded = not empty and head.length is None
-        if self._begun:
-            self._begin_begun(head, transfer, empty=empty)
-            out = b""
-        else:
-            rechunk = unbounded and not client.old
-            self._body = Body(head, transfer, empty=empty, rechunk=rechunk)
-            lines = [head.start, *head.lines]
-            if rechunk:
-                lines.append(b"transfer-encoding: chunked")
-            keep = client.keep and not (unbounded and client.old)
-            out = b"\r\n".join(lines) + b"\r\n" + persistence(keep=keep, old=client.old) + b"\r\n"
-        self._pass(rest, out)
+        passing.begin(rest, self._moved)
+        if passing.body.done:
+            self._complete(passing)
 
-    def _begin_begun(self, head: AnswerHead, transfer: Transfer, *, empty: bool) -> None:
-        """The client has a 200 and a stream of events already: anything else has to become an event."""
-        usable = head.status == 200 and head.event_stream and not head.encoded
-        self._body = Body(head, transfer, empty=empty, rechunk=usable and not self._client.old)
-        self._error = None if usable else bytearray()
-
-    def _pass(self, data: bytes, before: bytes = b"") -> None:
-        body = self._body
-        assert body is not None  # noqa: S101 - set with the state
-        if data:
-            given = body.feed(data, self._moved)
-            if self._error is None:
-                before = before + given if before else given
-            elif len(self._error) < _ERROR:
-                self._error += given
-        if before:
-            self._told = True
-            self._client.write(before)
-        if body.done:
-            self._complete(body)
-
-    def _complete(self, body: Body) -> None:
+    def _complete(self, passing: Passing) -> None:
         engine, self._engine = self._engine, None
-        head = self._head
-        assert head is not None  # noqa: S101 - set with the body
         if engine is not None:
-            self._pool.release(engine, keep=head.keep_alive and not body.extra and not body.until_close)
-        client = self._client
-        if self._error is not None:
-            self._write_error(Answer(head.status, bytes(self._error), _kept_headers(head)))
-        elif self._begun and head.length == 0 and not client.old:
-            client.write(LAST_CHUNK)  # no part of the body has carried the end
+            self._pool.release(engine, keep=passing.engine_kept)
+        error = passing.finish()
+        if error is not None:
+            self._write_error(error)
         self._end(Ending.OK)
-        bounded = head.length is not None or head.bodiless(self._request.method)
-        client.done(keep=not client.old or (bounded and not self._begun))
+        self._client.done(keep=passing.client_kept)
 
     def lost(self, error: Exception | None) -> None:
         """The engine has closed the connection, or it broke."""
         self._engine = None
-        if self._state is _PASSING and self._body is not None and error is None:
+        if self._state is _PASSING and self._passing is not None and error is None:
             try:
-                last = self._body.closed()
+                self._passing.closed()
             except MalformedError:
                 self._fail(Ending.BROKEN)
             else:
-                if last and self._error is None:
-                    self._client.write(last)
-                self._complete(self._body)
+                self._complete(self._passing)
         elif self._state is _SENT and not self._answering() and self._passage is not None:
             if self._reused:
                 self._connect(self._passage)  # it was dead when it was taken from the pool
@@ -316,8 +271,8 @@ class Relay:
         transfer = self._transfer
         transfer.ending = ending
         transfer.ended = self._clock()
-        if self._body is not None:
-            transfer.tail = self._body.tail()
+        if self._passing is not None:
+            transfer.tail = self._passing.body.tail()
         try:
             self._door.finished(self._request, passage, transfer)
         except Exception:  # noqa: BLE001 - the client has its answer, and its connection goes on
@@ -325,22 +280,19 @@ class Relay:
 
     def _fail(self, ending: Ending) -> None:
         """The engine fails the request: say so as the client understands it, or break off."""
+        if self._state is _ENDED:
+            return
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.cut()
-        body, head, state = self._body, self._head, self._state
+        passing = self._passing
         self._end(ending)
-        if state is not _PASSING or self._error is not None or not (self._told or self._begun):
-            self._tell(self._door.failed(self._request, ending))
-            return
-        assert head is not None  # noqa: S101 - of the state
-        assert body is not None  # noqa: S101 - of the state
-        open_ended = self._begun or head.length is None
-        if head.event_stream and not head.encoded and open_ended and body.between_events():
+        if passing is not None and passing.told:
+            if not passing.takes_event:
+                self._client.cut()
+                return
             self._begun = True
-            self._tell(self._door.failed(self._request, ending))
-        else:
-            self._client.cut()
+        self._tell(self._door.failed(self._request, ending))
 
     def _tell(self, answer: Answer) -> None:
         """An answer of the gateway's own; as an event where a stream has begun."""
@@ -444,8 +396,3 @@ class Relay:
 
     def engine_ready(self) -> None:
         """Part of what listens to an engine."""
-
-
-def _kept_headers(head: AnswerHead) -> tuple[tuple[bytes, bytes], ...]:
-    found = (line.partition(b":") for line in head.lines)
-    return tuple((name.lower(), value.strip()) for name, _, value in found)
