@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from gpumod.access import Denied, RequestFacts, judge
 from gpumod.access.rules import too_large
-from gpumod.api.problems import internal, problem, wrong_method
+from gpumod.api.problems import internal, model_problem, problem, wrong_method
 from gpumod.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gpumod.api.table import RouteTable
 
 _log = logging.getLogger(__name__)
+_MODELS: Final = "/v1/"
+"""Below it, clients of models ask."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -74,6 +76,8 @@ class Guard:
             return wrong_method(facts.path, present)
         if isinstance(verdict, Denied):
             _log.info("denied %s: %s", facts.method, verdict.error.detail)
+            if facts.path.startswith(_MODELS):
+                return model_problem(verdict.error, verdict.status)
             return problem(verdict.error, status=verdict.status)
         scope.setdefault("state", {})["principal"] = verdict.principal
         if not facts.changes:
@@ -143,7 +147,7 @@ def facts_of(scope: Scope) -> RequestFacts:
 
 def _api_key(path: str, key: str | None) -> str | None:
     """Where models are asked for, keys also come the way that Anthropic's clients send them."""
-    return f"Bearer {key}" if key and path.startswith("/v1/") else None
+    return f"Bearer {key}" if key and path.startswith(_MODELS) else None
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

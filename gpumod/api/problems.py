@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/problem+json"
 _WORDS: Final = {"extra_forbidden": "is not known here", "missing": "is missing"}
 """What pydantic says in the terms of Python classes."""
+_KINDS: Final = {401: "authentication_error", 403: "permission_error"}
 _ALTERNATIVES: Final = frozenset({"bool", "constrained-float"})
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,14 @@ def problem(
     return Response(
         dumps({**document, "status": status}), status, {**more, **(headers or {})}, media_type=MEDIA_TYPE
     )
+
+
+def model_problem(error: GpumodError, status: int) -> Response:
+    """The same for clients of OpenAI and of Anthropic, who ask below `/v1`: both understand the document."""
+    kind = _KINDS.get(status, "invalid_request_error")
+    told = {"type": kind, "message": error.detail, "param": None, "code": str(error.code)}
+    more = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return Response(dumps({"type": "error", "error": told}), status, more, media_type="application/json")
 
 
 def internal(error: Exception) -> Response:

@@ -137,7 +137,8 @@ def openai_list(models: Iterable[Listed], created: int) -> Mapping[str, Any]:
 def anthropic_entry(listed: Listed, created: int) -> dict[str, Any]:
     """As Anthropic's API has a model."""
     at = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"type": "model", "id": listed.name, "display_name": listed.name, "created_at": at}
+    entry = {"type": "model", "id": listed.name, "display_name": listed.name, "created_at": at}
+    return entry if listed.context is None else entry | {"max_input_tokens": listed.context}
 
 
 def anthropic_list(models: Iterable[Listed], created: int) -> Mapping[str, Any]:

@@ -43,7 +43,11 @@ async def test_keys_for_models_also_come_as_anthropics_clients_send_them(api: Bu
     guest = Key("guest", digest("t0ken"), frozenset({Scope.INFER}))
     _, client = api(access=AccessRules(keys=(guest,)))
     assert (await client.get("/v1/x", headers={"x-api-key": "t0ken"})).status_code == 404
-    assert (await client.get("/v1/x", headers={"x-api-key": "wrong"})).status_code == 401
+    refused = await client.get("/v1/x", headers={"x-api-key": "wrong"})
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    error = refused.json()["error"]
+    assert (error["type"], error["code"]) == ("authentication_error", "unauthenticated")
+    assert "not known" in error["message"]
     assert (await client.get(f"{API}/status", headers={"x-api-key": "t0ken"})).status_code == 401
 
 

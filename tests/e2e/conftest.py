@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cards_box import CardsBox
+from tests.e2e.gateway_box import GatewayBox
 from tests.e2e.real_box import RealBox
 from tests.nvml.fixtures import nvml_library
 
@@ -48,4 +49,10 @@ def make_module_box():
 @pytest.fixture(scope="module")
 def make_cards_box(nvml_library):
     with boxes(CardsBox, nvml_library) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_gateway_box():
+    with boxes(GatewayBox) as make:
         yield make

@@ -82,6 +82,8 @@ def test_anthropics_clients_get_their_own_shape(client):
     assert answer["data"][0]["type"] == "model"
     assert answer["data"][0]["created_at"] == "2023-11-14T22:13:20Z"
     assert (answer["first_id"], answer["has_more"]) == (answer["data"][0]["id"], False)
+    same = client.get("/v1/models").json()["data"]
+    assert [one.get("max_input_tokens") for one in answer["data"]] == [one["context_length"] for one in same]
     missing = client.get("/v1/models/none", headers={"anthropic-version": "2023-06-01"}).json()
     assert missing["error"]["type"] == "not_found_error"
 

@@ -87,6 +87,12 @@ def test_without_the_engines_clock_a_streams_own_time_gives_the_speed():
     assert found.speed == pytest.approx(2 / 2.0)
 
 
+def test_who_hangs_up_after_the_end_mark_has_got_everything():
+    assert account(ended(ending=Ending.CLIENT_GONE)).ending is Ending.OK
+    assert account(ended(LLAMA[:-14], ending=Ending.CLIENT_GONE)).ending is Ending.CLIENT_GONE
+    assert account(ended(ending=Ending.BROKEN)).ending is Ending.BROKEN
+
+
 def test_what_is_compressed_or_generates_nothing_is_not_read():
     quiet = Route("embeddings", b"/v1/embeddings", Dialect.OPENAI)
     for how in ({"encoded": True}, {"route": quiet}):
@@ -99,7 +105,8 @@ def ledger():
 
 async def test_every_request_is_counted_once_by_how_it_ended():
     seen = ledger()
-    for case in (ended(), ended(), ended(status=500), ended(ending=Ending.CLIENT_GONE), ended(status=404)):
+    cut = ended(LLAMA.removesuffix(b"data: [DONE]\n\n"), ending=Ending.CLIENT_GONE)
+    for case in (ended(), ended(), ended(status=500), cut, ended(status=404)):
         seen.observe(*case)
     seen.refused("chat", "ada", 503, "queue_full")
     text = exposition(seen.metrics())

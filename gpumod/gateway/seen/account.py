@@ -12,12 +12,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gpumod.core.account import Account, Tokens
+from gpumod.core.account import Account, Ending, Tokens
 from gpumod.gateway.exchange import Passage, Request, Transfer
 
 _OBJECT: Final = rb'(?<!\\)"%s"\s*:\s*(\{(?:[^{}"]|"[^"]{0,64}"|\{[^{}]{0,1000}\}){0,200}\})'
 _USAGE: Final = re.compile(_OBJECT % b"usage")
 _TIMINGS: Final = re.compile(_OBJECT % b"timings")
+_DONE: Final = b"data: [DONE]"
 
 
 def account_of(
@@ -40,7 +41,7 @@ def account_of(
         model=request.model,
         service=str(passage.service),
         key=request.principal.name,
-        ending=transfer.ending,
+        ending=_ending(transfer),
         status=transfer.status,
         stream=transfer.event_stream,
         queued=passage.queued,
@@ -49,6 +50,18 @@ def account_of(
         generating=transfer.ended - transfer.first_byte if streamed else None,
         tokens=Tokens() if transfer.encoded or not request.route.generates else tokens_of(transfer.tail),
     )
+
+
+def _ending(transfer: Transfer) -> Ending:
+    """How it ended for the client.
+
+    OpenAI's clients hang up at the end mark of a stream, which llama.cpp sends before the end of the answer:
+    they have got everything.
+    """
+    gone = transfer.ending is Ending.CLIENT_GONE
+    if gone and transfer.event_stream and transfer.tail.rstrip().endswith(_DONE):
+        return Ending.OK
+    return transfer.ending
 
 
 def tokens_of(tail: bytes) -> Tokens:
