@@ -30,12 +30,33 @@ class Idling:
         self._used: dict[ServiceId, float] = {}
         self._since: dict[ServiceId, float] = {}
         self._not_before = 0.0
+        self._seen: object = None
         self.again: float | None = None
         """When something may be due."""
 
     def used(self, service: ServiceId, now: float) -> None:
         """A request of a service has ended."""
         self._used[service] = now
+
+    def due(self) -> bool:
+        """Whether to look, asked before each look: something has started or stopped, or a time has come."""
+        catalog = self._switching.catalog()
+        known = {spec.id for mode in catalog.modes for spec in mode.services}
+        known.update(spec.id for spec in catalog.presets)
+        mode = catalog.mode(self._admission.mode())
+        seen = (
+            mode and (mode.id, mode.idle),
+            [(one, self._admission.generation(one), self._admission.spec(one)) for one in sorted(known)],
+        )
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        return True
+
+    def expire(self, now: float) -> None:
+        """Time has passed: what was to be looked at by now is due."""
+        if self.again is not None and self.again <= now:
+            self.again = self._seen = None
 
     def put_off(self, now: float) -> None:
         """Something was in the way: leave everything as it is for a while."""

@@ -16,15 +16,14 @@ from gpumod.core.ports import Admission, Clock, Leases, Switching
 from gpumod.core.service import ServiceRecord
 from gpumod.core.switch import SwitchRecord, SwitchState
 from gpumod.gateway.demand import asking
+from gpumod.gateway.demand.alarm import Alarm
 from gpumod.gateway.demand.brain import Brain
-from gpumod.gateway.demand.idle import Idled, idled_by
 from gpumod.gateway.demand.idling import Idling
-from gpumod.gateway.demand.learned import StartTimes
+from gpumod.gateway.demand.journal import Journal
 from gpumod.gateway.demand.rules import Rules
 from gpumod.gateway.demand.sensing import Senses
 from gpumod.gateway.demand.values import (
     Asked,
-    Began,
     Begin,
     Closed,
     Ended,
@@ -36,6 +35,7 @@ from gpumod.gateway.demand.values import (
     Instruction,
     Pass,
     Seen,
+    Sight,
     Tick,
     TicketId,
     Verdict,
@@ -43,8 +43,6 @@ from gpumod.gateway.demand.values import (
 )
 
 _log = logging.getLogger(__name__)
-_JOURNAL = 50
-"""Switches that are learned from at the start."""
 _RETRY = 1.0
 """Seconds until the box is looked at again after a look has failed."""
 
@@ -69,18 +67,18 @@ class Demand:
         self._admission = admission
         self._clock = clock
         self._brain = Brain(rules)
-        self._times = StartTimes()
+        self._journal = Journal(switching)
         self._suspects: dict[ServiceId, tuple[int, float]] = {}
         self._senses = Senses(admission, self.usable, recovering)
         self._idling = Idling(switching, admission, leases, clock, rules.residency)
-        self._idled = Idled()
+        self._mode: ModeId | None = None
         self._inside: dict[ServiceId, Counter[int]] = {}
         self._settle: dict[TicketId, Settle] = {}
         self._numbers = itertools.count(1)
         self._followed: set[SwitchId] = set()
+        self._over: dict[SwitchId, SwitchRecord | None] = {}
         self._look_due = asyncio.Event()
-        self._rearm = asyncio.Event()
-        self._armed: float | None = None
+        self._alarm = Alarm(clock, self._wake, self._ring)
         self._retry_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping_idle = False
@@ -90,17 +88,11 @@ class Demand:
 
     async def start(self) -> None:
         """Learn from the journal, and begin to look at the box."""
-        try:
-            records = tuple(reversed(await self._switching.switches(_JOURNAL)))
-        except GpumodError as error:
-            _log.warning("nothing is learned from former switches: %s", error.detail)
-            records = ()
-        self._times.learn(records)
-        self._idled = idled_by(records)
+        await self._journal.read_all()
         self._unsubscribe = self._admission.subscribe(self._look_due.set)
         self._look_due.set()
         self._spawn(self._look_always(), "demand: look")
-        self._spawn(self._wake_always(), "demand: wake")
+        self._spawn(self._alarm.run(), "demand: alarm")
 
     async def close(self) -> None:
         """Answer everybody who waits, and end. May be called again."""
@@ -149,7 +141,7 @@ class Demand:
     def suspect(self, service: ServiceId, generation: int, until: float) -> None:
         """The engine did not answer: until then, or until a newer attempt, it gets no request."""
         self._suspects[service] = (generation, until)
-        self._arm()
+        self._alarm.arm()
         self._look_due.set()
 
     def usable(self, service: ServiceId) -> bool:
@@ -167,11 +159,11 @@ class Demand:
     @property
     def idled_mode(self) -> ModeId | None:
         """The mode that an idle policy has left for blank."""
-        return self._idled.mode
+        return self._journal.idled.mode
 
     def seconds(self, goal: Goal | None) -> float:
         """How long it takes to get there, as learned."""
-        return self._times.seconds(goal, self._switching.catalog())
+        return self._journal.seconds(goal)
 
     # --- looking at the box --------------------------------------------------------------------------
 
@@ -191,40 +183,57 @@ class Demand:
 
     def _look_later(self) -> None:
         self._retry_at = self._clock.monotonic() + _RETRY
-        self._arm()
+        self._alarm.arm()
 
     async def _look(self) -> None:
+        """Show the brain the box. Where nobody waits the box is not asked: whoever asks keeps it busy."""
+        admission = self._admission
+        mode, former = admission.mode(), self._mode
+        self._mode = mode
+        self._journal.looked(mode, admission.admits)
+        if mode != former and former is not None and not self._followed:
+            self._spawn(self._read_journal(), "demand: read the journal")
+        idle = not self._stopping_idle and self._idling.due()
+        if not (self._brain.waiting or self._followed or idle):
+            self._tell(Seen(Sight(mode)))
+            return
         status = await self._switching.status()
         running = status.switch if status.switch and not status.switch.state.ended else None
-        for record in await self._endings(running):
-            self._tell(_ended(record))
+        for event in await self._endings(running):
+            self._tell(event)
         if running is not None:
             self._follow(running.id)
         self._show(status.services, running)
-        if not self._stopping_idle:
+        if idle:
             self._stopping_idle = True
             self._spawn(self._idle(status.services), "demand: idle")
 
     def _show(self, records: tuple[ServiceRecord, ...], running: SwitchRecord | None) -> None:
-        if not self._brain.models:
-            # Still the brain has to know since when the mode is what it is.
-            records = ()
-        sight = self._senses.sight(
-            self._brain.models, self._switching.catalog(), records, running, self._idled, self._inside
-        )
+        catalog, idled = self._switching.catalog(), self._journal.idled
+        sight = self._senses.sight(self._brain.models, catalog, records, running, idled, self._inside)
         self._tell(Seen(sight))
 
-    async def _endings(self, running: SwitchRecord | None) -> list[SwitchRecord]:
-        """Records of followed switches that have ended."""
-        ended: list[SwitchRecord] = []
+    async def _endings(self, running: SwitchRecord | None) -> list[Ended]:
+        """How followed switches have ended that do not run any more."""
+        events: list[Ended] = []
         for switch in sorted(self._followed - ({running.id} if running else set())):
-            record = await self._switching.switch(switch)
-            if record.state.ended:
-                self._followed.discard(switch)
-                self._times.learn([record])
-                self._idled = self._idled.after(record)
-                ended.append(record)
-        return ended
+            known = switch in self._over
+            record = self._over.pop(switch) if known else await self._record(switch)
+            if record is not None and record.state.ended:
+                self._journal.over(record)
+                events.append(_ended(record))
+            elif known:
+                events.append(Ended(switch, reason="its end is not known"))
+            else:
+                continue  # whoever waits for its end knows it in a moment
+            self._followed.discard(switch)
+        return events
+
+    async def _record(self, switch: SwitchId) -> SwitchRecord | None:
+        try:
+            return await self._switching.switch(switch)
+        except GpumodError:
+            return None
 
     def _follow(self, switch: SwitchId) -> None:
         if switch not in self._followed:
@@ -232,20 +241,24 @@ class Demand:
             self._spawn(self._wait_for(switch), f"demand: follow {switch}")
 
     async def _wait_for(self, switch: SwitchId) -> None:
+        record: SwitchRecord | None = None
         try:
-            await self._switching.wait(switch)
+            record = await self._switching.wait(switch)
         except GpumodError as error:
             _log.warning("the end of switch %s is not known: %s", switch, error.detail)
-            self._followed.discard(switch)
-            self._tell(Ended(switch, reason="its end is not known"))
-        self._look_due.set()
+        if switch in self._followed:
+            self._over[switch] = record
+            self._look_due.set()
+
+    async def _read_journal(self) -> None:
+        await self._journal.read()
 
     # --- what the brain says ---------------------------------------------------------------------------
 
     def _tell(self, event: Event) -> None:
         for instruction in self._brain.take(event, self._clock.monotonic()):
             self._do(instruction)
-        self._arm()
+        self._alarm.arm()
 
     def _do(self, instruction: Instruction) -> None:
         match instruction:
@@ -267,10 +280,12 @@ class Demand:
         return replace(verdict, after=self.seconds(verdict.goal))
 
     async def _begin(self, wanted: Begin) -> None:
-        result = await asking.begin(self._switching, wanted)
-        if isinstance(result, Began):
-            self._follow(result.switch)
+        result, record = await asking.begin(self._switching, wanted)
         self._tell(result)
+        if record is not None and record.state.ended:
+            self._tell(_ended(record))  # there was nothing to do
+        elif record is not None:
+            self._follow(record.id)
         self._look_due.set()
 
     async def _explain(self, goal: Goal) -> None:
@@ -288,7 +303,8 @@ class Demand:
             self._idling.put_off(self._clock.monotonic())
         finally:
             self._stopping_idle = False
-            self._arm()
+            self._look_due.set()
+            self._alarm.arm()
 
     def _held(self) -> bool:
         """Whether a switch or somebody who waits forbids to stop anything."""
@@ -297,45 +313,20 @@ class Demand:
     # --- time --------------------------------------------------------------------------------------------
 
     def _wake(self) -> float | None:
+        """When the next thing is due."""
         suspicion = min((until for _, until in self._suspects.values()), default=None)
         times = (self._brain.wake, self._idling.again, self._retry_at, suspicion)
         return min((one for one in times if one is not None), default=None)
 
-    def _arm(self) -> None:
-        """See to it that nobody sleeps longer than until the next thing that is due."""
-        wake = self._wake()
-        if wake is not None and (self._armed is None or wake < self._armed):
-            self._rearm.set()
-
-    async def _wake_always(self) -> None:
-        """Tell the brain when something is due."""
-        while True:
-            self._rearm.clear()
-            self._armed = self._wake()
-            await self._sleep_until(self._armed)
-            now = self._clock.monotonic()
-            if self._armed is not None and self._armed <= now:
-                self._retry_at = self._idling.again = None
-                self._forget_suspicions(now)
-                self._look_due.set()
-                self._tell(Tick())
-
-    async def _sleep_until(self, when: float | None) -> None:
-        """Until then, or until something nearer is due."""
-        rearmed = asyncio.ensure_future(self._rearm.wait())
-        waits: set[asyncio.Future[Any]] = {rearmed}
-        if when is not None:
-            waits.add(asyncio.ensure_future(self._clock.sleep(max(0.0, when - self._clock.monotonic()))))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
-
-    def _forget_suspicions(self, now: float) -> None:
+    def _ring(self, now: float) -> None:
+        """Something is due."""
+        self._retry_at = None
+        self._idling.expire(now)
         for service, (_, until) in tuple(self._suspects.items()):
             if until <= now:
                 del self._suspects[service]
+        self._look_due.set()
+        self._tell(Tick())
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

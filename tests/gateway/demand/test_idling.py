@@ -3,10 +3,12 @@
 import asyncio
 from typing import Any
 
-from gpumod.core.names import BLANK, ModeId, ServiceId
+from gpumod.core.errors import NotFoundError
+from gpumod.core.names import BLANK, ModeId, ServiceId, SwitchId
 from gpumod.core.spec import Idle, IdleAction, OnDemand
 from gpumod.core.switch import SwitchRequest
-from gpumod.gateway.demand import Goal
+from gpumod.gateway.demand import Goal, asking
+from gpumod.gateway.demand.values import Began, Begin
 from gpumod.gateway.exchange import Answer, Passage
 from tests.gateway.door_bench import CODE, GEMMA, Bench, a_bench, said
 
@@ -169,6 +171,63 @@ async def test_a_box_that_cannot_be_looked_at_is_looked_at_again():
         passage = await waiting
         assert isinstance(passage, Passage)
         assert passage.service == CODE
+
+
+async def test_a_box_that_nobody_waits_for_is_not_asked_how_it_is():
+    async with a_bench("chat") as bench:
+        await pass_time(bench, 1.0)
+        status, calls = bench.box.status, []
+
+        async def counted() -> Any:
+            calls.append(bench.clock.now())
+            return await status()
+
+        bench.box.status = counted  # type: ignore[method-assign]
+        for _ in range(20):
+            bench.box.changed()
+            await pass_time(bench, 1.0)
+        assert calls == []
+        await bench.wait(bench.request("qwen-code"))
+        assert calls
+
+
+async def test_what_somebody_stopped_by_hand_after_it_idled_stays_stopped():
+    async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
+        bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, HALF_HOUR + 1)
+        assert not bench.box.admits(GEMMA)
+        await bench.hand("start", GEMMA)
+        await pass_time(bench, 1.0)
+        await bench.hand("stop", GEMMA)
+        assert said(await bench.answer(bench.request(GEMMA)))["code"] == "service_down"
+
+
+async def test_switches_that_somebody_else_asked_for_are_learned_from():
+    async with a_bench("chat", step_seconds=0.002) as bench:
+        await bench.switch("code")
+        await pass_time(bench, 1.0)
+        assert bench.demand.seconds(Goal(ModeId("code"))) < 20.0
+
+
+async def test_a_switch_of_which_nobody_knows_the_end_is_told_as_such():
+    async with a_bench("chat", step_seconds=0.002) as bench:
+        bench.box.faults.errors["switch"] = NotFoundError("no such switch")
+
+        async def unknown(switch: SwitchId, timeout: float | None = None) -> Any:
+            raise NotFoundError(f"no switch {switch} after {timeout}")
+
+        bench.box.wait = unknown  # type: ignore[method-assign]
+        error = said(await bench.answer(bench.request("broken")))
+        assert (error["status"], error["code"]) == (503, "switch_failed")
+        assert "its end is not known" in error["message"]
+
+
+async def test_a_switch_with_nothing_to_do_is_over_when_it_was_asked_for():
+    async with a_bench("chat") as bench:
+        event, record = await asking.begin(bench.box, Begin(1, Goal(ModeId("chat")), ""))
+        assert isinstance(event, Began)
+        assert record is not None
+        assert record.state.ended
 
 
 async def test_a_plan_that_cannot_be_made_is_told():

@@ -44,6 +44,23 @@ def test_the_wait_of_each_is_bounded_whoever_comes(arrivals: list[Arrival], take
     assert max((arrival.waited for arrival in arrivals), default=0.0) <= worst_wait(MODES) + 1e-6
 
 
+overlapping = st.fixed_dictionaries(
+    {name: st.frozensets(st.sampled_from("abcd"), min_size=1) for name in "wxyz"}
+)
+
+
+@given(crowd, overlapping, st.floats(1, SWITCH))
+def test_the_wait_of_each_is_bounded_where_modes_share_services(arrivals, shared, takes):
+    box = Simulation(rules(residency=RESIDENCY, ageing=AGEING), shared, "w", duration=lambda _: takes)
+    for arrival in arrivals:
+        box.arrive(arrival)
+    box.run(10 * HOUR)
+    served = frozenset().union(*shared.values())
+    for arrival in arrivals:
+        assert (arrival.outcome == arrival.model) == (arrival.model in served)
+        assert arrival.waited <= worst_wait(len(shared)) + 1e-6
+
+
 def test_the_least_of_all_is_served_in_spite_of_a_flood_of_others():
     box = Simulation(rules(residency=RESIDENCY, ageing=AGEING), modes(MODES), "a", duration=lambda _: SWITCH)
     for second in range(4000):
