@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gpumod.core.ports import EngineBuild
 from gpumod.core.service import FileIdentity
 from gpumod.engines.environment import inherited
+from gpumod.engines.identity import identity
 
 ASK: Final = 10.0
 """Seconds for one question to a program. `--version` takes milliseconds; a busy machine takes longer."""
@@ -61,18 +61,19 @@ async def output(
 
     Raises:
         TimeoutError: it did not end in time; it was killed.
-        OSError: it cannot be executed.
+        OSError: it cannot be executed; as another user it ends with 127 instead.
     """
-    other = _identity(user)
+    become = identity(user)
     process = await asyncio.create_subprocess_exec(
+        *become,
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**(inherited(user) if other else os.environ), **(env or {})},
+        env={**(inherited(user) if become else os.environ), **(env or {})},
+        cwd="/" if become else None,
         start_new_session=True,
         limit=_OUTPUT_LIMIT,
-        **other,
     )
     try:
         async with asyncio.timeout(seconds):
@@ -83,15 +84,6 @@ async def output(
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return process.returncode or 0, printed.decode(errors="replace")
-
-
-def _identity(user: str | None) -> dict[str, Any]:
-    """What makes a child run as another user; nothing where that is who we are already."""
-    entry = pwd.getpwnam(user) if user is not None else None
-    if entry is None or entry.pw_uid == os.geteuid():
-        return {}
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups, "cwd": "/"}
 
 
 async def run_command(argv: tuple[str, ...], seconds: float, user: str | None = None) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from gpumod.bench.sandbox.command import Interpreter, bubblewrap, task
 from gpumod.bench.sandbox.execution import DEFAULT_LIMITS, Ended, Execution, Limits, SandboxFailedError
 from gpumod.bench.sandbox.syscalls import Machine
+from gpumod.core.become import as_user
 
 _NOBODY: Final = 65534
 _CHUNK: Final = 64 * 1024
@@ -91,6 +92,7 @@ class Sandbox:
         as_nobody = os.geteuid() == 0
         try:
             return await asyncio.create_subprocess_exec(
+                *(as_user(_NOBODY, _NOBODY) if as_nobody else ()),
                 *bubblewrap(self.program, self.interpreter, status, report),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -100,9 +102,6 @@ class Sandbox:
                 env={},
                 pass_fds=(status, report),
                 start_new_session=True,
-                user=_NOBODY if as_nobody else None,
-                group=_NOBODY if as_nobody else None,
-                extra_groups=() if as_nobody else None,
             )
         except (OSError, ValueError) as error:
             raise SandboxFailedError(f"bubblewrap cannot be started: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from gpumod.bench.suites.exec.leftovers import FOLDER, owner
-from gpumod.bench.suites.exec.process import identity
 from gpumod.bench.suites.exec.recipe_file import RecipeFile
 from gpumod.engines.environment import inherited
+from gpumod.engines.identity import identity
 
 OUTPUT: Final = "output"
 _TEMPORARY: Final = "tmp"
@@ -71,9 +72,10 @@ def working_folder(user: str | None) -> Iterator[Path]:
         places = [folder, folder / OUTPUT, folder / _TEMPORARY]
         for place in places:
             place.mkdir(exist_ok=True)
-        if other := identity(user):
+        if user is not None and identity(user):
+            entry = pwd.getpwnam(user)
             for place in places:
-                os.chown(place, other["user"], other["group"])
+                os.chown(place, entry.pw_uid, entry.pw_gid)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,12 +16,12 @@ from gpumod.bench.statistics import mean_interval
 from gpumod.bench.suites.exec import environment as around
 from gpumod.bench.suites.exec.leftovers import sweep
 from gpumod.bench.suites.exec.options import option_values
-from gpumod.bench.suites.exec.process import identity
 from gpumod.bench.suites.exec.recipe import Recipe, chosen, recipes_with
 from gpumod.bench.suites.exec.running import Order, sample_of
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job import Metric, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
+from gpumod.engines.identity import identity
 
 VERSION: Final = "1"
 _KNOWN: Final = ("recipe", "options", "repeats", "timeout")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gpumod.bench.suites.exec.leftovers import VARIABLE, kill_marked, new_mark
 from gpumod.core.errors import GpumodError
+from gpumod.engines.identity import identity
 
 _CHUNK: Final = 64 * 1024
 _MOST_OUTPUT: Final = 16 * 1024 * 1024
@@ -53,7 +53,7 @@ async def run(
     found that left the process group.
 
     Raises:
-        OSError: it cannot be executed.
+        OSError: it cannot be executed; as another user it ends with 127 instead.
         GpumodError: it could not be killed.
     """
     stop = asyncio.Event()
@@ -70,19 +70,6 @@ async def run(
             running.exception()  # seen
 
 
-def identity(user: str | None) -> dict[str, Any]:
-    """What makes a child run as another user; nothing where that is who we are already.
-
-    Raises:
-        KeyError: there is no such user.
-    """
-    entry = pwd.getpwnam(user) if user is not None else None
-    if entry is None or entry.pw_uid == os.geteuid():
-        return {}
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
-
-
 async def _run(
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -94,6 +81,7 @@ async def _run(
     """As `run`; it is not cancelled but stopped."""
     mark = new_mark()
     process = await asyncio.create_subprocess_exec(
+        *identity(user),
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -102,7 +90,6 @@ async def _run(
         cwd=folder,
         start_new_session=True,
         limit=_CHUNK,
-        **identity(user),
     )
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     assert process.stderr is not None  # noqa: S101 - as above
