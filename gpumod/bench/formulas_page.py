@@ -9,7 +9,7 @@ from typing import Final
 
 from gpumod.bench.formulas import AT, Formula, table
 
-SUITES: Final = ("speed", "quality", "switch", "stress", "soak", "exec")
+SUITES: Final = ("speed", "coding", "smoke", "quality", "switch", "stress", "soak", "exec")
 """Those with formulas of their own, in `suites/NAME/formulas.py`."""
 
 _HEAD: Final = f"""\

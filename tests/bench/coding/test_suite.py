@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gpumod.bench.formulas_page import formulas
 from gpumod.bench.sandbox import NoSandboxError
 from gpumod.bench.suites import SUITES
 from gpumod.bench.suites.coding import attempt, levels
@@ -185,6 +186,24 @@ def test_an_iteration_that_a_server_spoiled_does_not_count():
     assert (found["coding.points.v1"].value, found["coding.points.v1"].count) == (100.0, 1)
     assert found["coding.race.points.v1"].count == 1
     assert found["coding.queue.points.v1"].count == 2
+
+
+def with_tokens(samples):
+    return [replace(one, numbers={**one.numbers, "coding.completion_tokens.v1": 40.0}) for one in samples]
+
+
+def test_tokens_are_a_number_too_and_one_iteration_has_no_interval():
+    found = {one.formula: one for one in SUITES["coding"]().metrics(with_tokens(iteration(1)), {})}
+    assert (found["coding.points.v1"].low, found["coding.points.v1"].high) == (None, None)
+    tokens = found["coding.completion_tokens.v1"]
+    assert (tokens.value, tokens.count, tokens.larger_is_better) == (40.0, 5, None)
+
+
+@pytest.mark.parametrize("suite", ["coding", "smoke"])
+def test_every_number_has_a_documented_formula(suite):
+    samples = with_tokens(iteration(1))
+    units = {one.id: one.unit for one in formulas()[suite]}
+    assert {one.formula: one.unit for one in SUITES[suite]().metrics(samples, {})} == units
 
 
 def test_without_samples_metrics_are_unknown():

@@ -12,6 +12,7 @@ from gpumod.bench.meter.reply import Reply
 from gpumod.bench.meter.sampler import SAMPLERS
 from gpumod.bench.sandbox import NoSandboxError, open_sandbox
 from gpumod.bench.suites.coding.extraction import extract_code
+from gpumod.bench.suites.coding.formulas import SECONDS, TOKENS
 from gpumod.bench.suites.coding.grading import Grade, grade
 from gpumod.bench.suites.coding.levels import HERE, LEVELS, Level
 from gpumod.core.errors import InvalidRequestError
@@ -89,9 +90,9 @@ async def attempt(level: Level, case: Case, parameters: Mapping[str, object], be
 
 
 def _numbers(reply: Reply, seconds: float) -> dict[str, float]:
-    numbers = {"coding.request_seconds.v1": seconds}
+    numbers = {SECONDS.id: seconds}
     if reply.usage is not None:
-        numbers["coding.completion_tokens.v1"] = float(reply.usage.completion)
+        numbers[TOKENS.id] = float(reply.usage.completion)
     return numbers
 
 

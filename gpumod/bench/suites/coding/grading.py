@@ -42,14 +42,17 @@ class Grade:
 async def grade(sandbox: Sandbox, level: Level, solution: str, seconds: float = TEST_SECONDS) -> Grade:
     """Run every hidden test of the level; a test that was not reached has failed."""
     word = secrets.token_hex(8)
-    argv = (*sandbox.python, level.runner, level.module, str(seconds), word)
+    argv = (*sandbox.python, level.runner, level.module, str(seconds), *level.given)
     try:
-        execution = await sandbox.run(argv, level.files(solution), _LIMITS)
+        execution = await sandbox.run(argv, level.files(solution) | {"word": word}, _LIMITS)
     except SandboxFailedError as error:
         return Grade(Outcome.SANDBOX, note=error.detail)
     said = [_said(line, word) for line in execution.output.splitlines() if line.startswith(word)]
     if syntax := next((str(one["syntax"]) for one in said if "syntax" in one), ""):
         return Grade(Outcome.SYNTAX_ERROR, note=syntax)
+    refused = next((str(one["refused"]) for one in said if "refused" in one), "")
+    if refused:
+        return Grade(Outcome.WRONG, (), tuple((name, refused) for name in level.tests), refused)
     seen = {str(one["test"]): one for one in said if "test" in one}
     over = any("over" in one for one in said)
     note = "" if over else _why(execution.ended, execution.errors)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gpumod.bench.suites.coding.hidden.gate import RULES
+
 HERE: Final = Path(__file__).resolve().parent
 _PACKAGE: Final = "gpumod/bench/suites/coding/hidden"
 
@@ -30,7 +32,7 @@ class Level:
     @property
     def prompt(self) -> str:
         """What the model is asked."""
-        return (HERE / "levels" / f"{self.key}.md").read_text("utf-8")
+        return (HERE / "levels" / f"{self.key}.md").read_text("utf-8") + RULES
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ class Level:
     def files(self, solution: str) -> dict[str, str]:
         """What the sandbox's working directory holds."""
         own = {f"{name}.py": (HERE / "given" / f"{name}.py").read_text("utf-8") for name in self.given}
-        for name in ("checking", "runner", self.key):
+        for name in ("checking", "gate", "runner", self.key):
             own[f"{_PACKAGE}/{name}.py"] = (HERE / "hidden" / f"{name}.py").read_text("utf-8")
         return own | {"solution.py": solution}
 

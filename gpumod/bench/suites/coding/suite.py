@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from gpumod.bench.formulas import Formula
 from gpumod.bench.statistics import mean_interval, wilson_interval
 from gpumod.bench.suites.coding.attempt import (
     DEFAULTS,
@@ -15,12 +16,12 @@ from gpumod.bench.suites.coding.attempt import (
     hindrance,
     level_of,
 )
+from gpumod.bench.suites.coding.formulas import FULL, OF_LEVEL, PERFECT, POINTS, SECONDS, TOKENS
 from gpumod.bench.suites.coding.levels import LEVELS
 from gpumod.core.job import Metric, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
 
 VERSION: Final = "1"
-FULL: Final = 100.0
 _DEFAULTS: Final[Mapping[str, object]] = {"iterations": 15, **DEFAULTS}
 
 
@@ -89,7 +90,7 @@ class CodingSuite:
         }
         levels = [
             _points(
-                f"coding.{key}.points.v1",
+                OF_LEVEL[key],
                 {name: points[key] for name, points in by_iteration.items() if key in points},
                 level.points,
             )
@@ -97,34 +98,42 @@ class CodingSuite:
         ]
         perfect = {key: float(points > FULL - 1e-6) for key, points in whole.items()}
         return (
-            _points("coding.points.v1", whole, FULL),
-            share("coding.perfect.v1", perfect),
+            _points(POINTS, whole, FULL),
+            share(PERFECT, perfect),
             *levels,
-            _mean_seconds(samples),
+            _mean(SECONDS, samples),
+            _mean(TOKENS, samples),
         )
 
 
-def share(formula: str, by_case: Mapping[str, float]) -> Metric:
+def share(formula: Formula, by_case: Mapping[str, float]) -> Metric:
     """How many of the cases have a one, with Wilson's interval."""
     if not by_case:
-        return Metric(formula, None, "share", larger_is_better=True)
+        return Metric(formula.id, None, formula.unit, larger_is_better=True)
     found = wilson_interval(round(sum(by_case.values())), len(by_case))
-    return Metric(formula, found.value, "share", found.low, found.high, found.count, True, dict(by_case))
+    return Metric(
+        formula.id, found.value, formula.unit, found.low, found.high, found.count, True, dict(by_case)
+    )
 
 
-def _points(formula: str, by_case: Mapping[str, float], full: float) -> Metric:
+def _points(formula: Formula, by_case: Mapping[str, float], full: float) -> Metric:
     if not by_case:
-        return Metric(formula, None, "points", larger_is_better=True)
+        return Metric(formula.id, None, formula.unit, larger_is_better=True)
     found = mean_interval(list(by_case.values()), scale=(0.0, full))
-    return Metric(formula, found.value, "points", found.low, found.high, found.count, True, dict(by_case))
+    low, high = (found.low, found.high) if found.count > 1 else (None, None)
+    return Metric(formula.id, found.value, formula.unit, low, high, found.count, True, dict(by_case))
 
 
-def _mean_seconds(samples: Sequence[Sample]) -> Metric:
+def _mean(formula: Formula, samples: Sequence[Sample]) -> Metric:
     """Over the requests that were answered, however well: a refused one takes no time and says nothing."""
-    formula = "coding.request_seconds.v1"
-    by_case = {one.case: one.numbers[formula] for one in samples if one.score is not None}
+    better = formula.larger_is_better
+    by_case = {
+        one.case: one.numbers[formula.id]
+        for one in samples
+        if one.score is not None and formula.id in one.numbers
+    }
     if not by_case:
-        return Metric(formula, None, "s", larger_is_better=False)
+        return Metric(formula.id, None, formula.unit, larger_is_better=better)
     found = mean_interval(list(by_case.values()), scale=(0.0, float("inf")))
-    high = found.high if found.count > 1 else None
-    return Metric(formula, found.value, "s", found.low, high, found.count, False, by_case)
+    low, high = (found.low, found.high) if found.count > 1 else (None, None)
+    return Metric(formula.id, found.value, formula.unit, low, high, found.count, better, by_case)

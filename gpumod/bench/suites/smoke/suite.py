@@ -15,6 +15,7 @@ from gpumod.bench.suites.coding.attempt import (
     level_of,
 )
 from gpumod.bench.suites.coding.suite import share
+from gpumod.bench.suites.smoke.formulas import PASSED
 from gpumod.core.job import Metric, Outcome, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
 
@@ -73,4 +74,4 @@ class SmokeSuite:
         """The share of attempts that passed every hidden test, with Wilson's interval."""
         del parameters
         passed = {one.case: float(one.outcome is Outcome.OK) for one in samples if one.score is not None}
-        return (share("smoke.passed.v1", passed),)
+        return (share(PASSED, passed),)
