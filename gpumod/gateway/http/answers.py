@@ -155,4 +155,7 @@ def problem(status: int, detail: str, *, close: bool = False) -> Answer:
         "status": status,
         "detail": detail,
     }
-    return Answer(status, json.dumps(body).encode(), ((b"content-type", b"application/problem+json"),), close)
+    headers = [(b"content-type", b"application/problem+json")]
+    if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append((b"retry-after", b"1"))
+    return Answer(status, json.dumps(body).encode(), tuple(headers), close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
@@ -19,6 +18,7 @@ from gpumod.gateway.http.heads import RequestHeads
 from gpumod.gateway.http.incoming import Incoming, Use
 from gpumod.gateway.http.relay import Relay
 from gpumod.gateway.http.requests import RefusedError, RequestHead
+from gpumod.gateway.http.where import where_from
 
 if TYPE_CHECKING:
     from gpumod.gateway.http.listener import FrontDoor
@@ -57,7 +57,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_at", "_buffer", "_front", "_head", "_heads", "_incoming",
         "_method", "_paused", "_processing", "_received",
-        "_request", "_running", "_state", "_where", "deadline", "full", "keep", "old",
+        "_request", "_room", "_running", "_state", "_where", "deadline", "full", "keep", "old",
         "transport",
     )  # fmt: skip
 
@@ -77,6 +77,7 @@ class ClientConnection(asyncio.Protocol):
         self._incoming: Incoming | None = None
         self._running: Running | None = None
         self._method = b""
+        self._room = 0
         self._where: tuple[bool, str, str] | None = None
         self.deadline = math.inf
         self.old = False
@@ -105,6 +106,7 @@ class ClientConnection(asyncio.Protocol):
         self._buffer = b""
         self._at = 0
         self._incoming = None
+        self._leave_room()
         running, self._running = self._running, None
         if running is not None:
             running.gone()
@@ -189,7 +191,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, parsed: RequestHead) -> None:
         """A request for the gateway."""
-        unix, local_host, peer = self._where or self._find_where()
+        if self._where is None:
+            self._where = where_from(self.transport)
+        unix, local_host, peer = self._where
         received, self._received = self._received, _NOTHING
         head = Head(
             parsed.method, parsed.path, parsed.query, parsed.headers, unix, local_host, peer, received,
@@ -218,6 +222,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_in(self, parsed: RequestHead, head: Head, received: float) -> None:
         self._head = head
+        self._keep_room(parsed.content_length or 0)
         self._state = _BODY
         self._incoming = Incoming(parsed, Use.KEEP, received)
         self._attend_body(self._incoming)
@@ -233,9 +238,13 @@ class ClientConnection(asyncio.Protocol):
         if incoming is not self._incoming:
             return  # who was fed has closed the connection
         self._at = at
-        if incoming.use is Use.KEEP and incoming.received > self._front.limits.body:
-            self._too_large(incoming, incoming.received)
-        elif incoming.done:
+        if incoming.use is Use.KEEP:
+            if incoming.received > self._front.limits.body:
+                self._too_large(incoming, incoming.received)
+                return
+            if incoming.received > self._room:
+                self._keep_room(incoming.received)  # in chunks: its size was not known
+        if incoming.done:
             self._incoming = None
             if incoming.use is Use.KEEP and self._request is not None:
                 self._request.body = incoming.body
@@ -243,6 +252,22 @@ class ClientConnection(asyncio.Protocol):
                 self._open(self._request)
             elif self._running is not None:
                 self.deadline = math.inf
+
+    def _keep_room(self, size: int) -> None:
+        """Take room for a body of so many bytes among all that are kept at once.
+
+        Raises:
+            RefusedError: there is no room.
+        """
+        front = self._front
+        if front.kept + size - self._room > front.limits.kept:
+            raise RefusedError(503, "too much is being sent at once: try again")
+        front.kept += size - self._room
+        self._room = size
+
+    def _leave_room(self) -> None:
+        self._front.kept -= self._room
+        self._room = 0
 
     def _too_large(self, incoming: Incoming, size: int) -> None:
         """The door tells it in the client's dialect, as if the request had said its size."""
@@ -253,15 +278,6 @@ class ClientConnection(asyncio.Protocol):
         limit = self._front.limits.body
         large = problem(413, f"the body is larger than {limit} bytes", close=True)
         self.answer(verdict if isinstance(verdict, Answer) else large)
-
-    def _find_where(self) -> tuple[bool, str, str]:
-        own = self.transport.get_extra_info("sockname")
-        peer = self.transport.get_extra_info("peername")
-        real = self.transport.get_extra_info("socket")
-        unix = real is not None and real.family == socket.AF_UNIX
-        local_host = str(own[0]) if isinstance(own, tuple) else str(own or "")
-        self._where = (unix, local_host, str(peer[0]) if isinstance(peer, tuple) else "")
-        return self._where
 
     # --- who answers ---
 
@@ -323,6 +339,7 @@ class ClientConnection(asyncio.Protocol):
         """The request is answered: read the next one, or close."""
         self._running = None
         self._request = None
+        self._leave_room()
         if self._state is _CLOSED:
             return
         incoming = self._incoming
@@ -415,6 +432,11 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         elif isinstance(self._running, Guest):
             self._running.shut_down()
+
+    def break_off(self) -> None:
+        """Whose answer is not whole yet is told so, as far as what was sent allows it."""
+        if isinstance(self._running, Relay):
+            self._running.break_off()
 
     def cut_off(self) -> None:
         """Close at once, whatever is under way."""

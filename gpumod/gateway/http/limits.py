@@ -14,6 +14,7 @@ class Limits:
         headers: how many a request may have.
         line: of one header, or of the request's target.
         body: of a request's body. The door may be stricter for bodies that say their length.
+        kept: of the bodies of all requests together.
         head_time: from the first byte of a head to its last.
         body_time: for a body, and one second more for each `body_rate` bytes of it that came.
         idle_time: a connection without a request.
@@ -39,6 +40,7 @@ class Limits:
     headers: int = 100
     line: int = 16 * 1024
     body: int = 64 * 1024 * 1024
+    kept: int = 1024 * 1024 * 1024
     head_time: float = 10.0
     body_time: float = 30.0
     body_rate: int = 64 * 1024

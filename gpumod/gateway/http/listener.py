@@ -27,6 +27,7 @@ class FrontDoor:
 
     Attributes:
         pool: connections to engines.
+        kept: bytes of bodies that are kept for requests under way.
         draining: whether each answer is the last one of its connection.
     """
 
@@ -44,6 +45,7 @@ class FrontDoor:
         self.clock = clock
         self.pool = Pool(door, self.limits, clock)
         self.draining = False
+        self.kept = 0
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +115,12 @@ class FrontDoor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), max(0.0, deadline - self.clock()))
         return len(self._connections)
+
+    def break_off(self) -> None:
+        """Tell all whose answers are not whole that they end here; those connections then close by themselves."""
+        self.wind_down()
+        for connection in list(self._connections):
+            connection.break_off()
 
     def abort(self) -> None:
         """Cut everything at once."""

@@ -307,6 +307,14 @@ class Relay:
         event = self._door.failed_event(self._request, answer)
         self._client.write(event if self._client.old else chunked([event], last=True))
 
+    def break_off(self) -> None:
+        """The gateway ends, and does not wait for the engine any longer."""
+        if self._state is _WAITING:
+            return  # the door answers it
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._fail(Ending.BROKEN)
+
     # --- the client ---
 
     def gone(self) -> None:

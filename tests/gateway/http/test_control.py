@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gpumod.gateway.exchange import Answer, Request, Waiting
+from gpumod.gateway.exchange import Answer, Ending, Request, Waiting
 from gpumod.gateway.http.guest import Control
 from gpumod.gateway.http.limits import Limits
 from tests.gateway.http.box import Box, Wire, gateway, get, post, post_chunks, request_of, until
@@ -229,6 +229,41 @@ async def test_draining_tells_who_is_left_and_aborting_ends_them():
         assert await box.front.drain(box.clock.now) == 1
         box.front.abort()
         assert await wire.rest() == b""
+
+
+async def test_who_is_not_done_when_the_server_ends_is_told_so():
+    """A stream within its events, one that waits for its head, and a body that only the end can tell of."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+    begun = {
+        b"a": head + b"Content-Type: text/event-stream\r\n\r\n9\r\ndata: 1\n\n\r\n",
+        b"b": b"",
+        b"c": head + b"Content-Type: application/json\r\n\r\n1\r\n{\r\n",
+    }
+    gone = 0
+
+    async def play(wire: Wire) -> None:
+        nonlocal gone
+        _, body = await request_of(wire)
+        await wire.send(begun[body])
+        assert await wire.rest() == b""
+        gone += 1
+
+    async with gateway(play) as box, box.client() as a, box.client() as b, box.client() as c:
+        for wire, name in ((a, b"a"), (b, b"b"), (c, b"c")):
+            await wire.send(post(name))
+        assert b"data: 1" in await a.until(b"data: 1\n\n\r\n")
+        await c.until(b"{\r\n")
+        await until(lambda: len(box.door.requests) == 3)
+        await asyncio.sleep(0.01)
+        box.front.break_off()
+        assert b"data: 503" in await a.rest()
+        told = await b.rest()
+        assert told.startswith(b"HTTP/1.1 503")
+        assert b"connection: close" in told
+        assert await c.rest() == b"", "its end mark would say that it is whole"
+        assert await box.front.drain(box.clock.now) == 0
+        await until(lambda: gone == 3)
+        assert [transfer.ending for transfer in box.door.transfers] == [Ending.BROKEN] * 3
 
 
 async def test_a_unix_socket_is_served_too(tmp_path):

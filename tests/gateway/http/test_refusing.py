@@ -97,6 +97,23 @@ async def test_a_body_in_chunks_is_cut_off_where_it_becomes_too_large():
         assert (await box.ask(post_chunks([b"a" * 600, b"b" * 400])))[0] == 200
 
 
+@pytest.mark.parametrize("ask", [post, lambda body: post_chunks([body])])
+async def test_all_bodies_together_are_bounded(ask):
+    async with gateway(limits=Limits(kept=3000)) as box:
+        async with box.client() as first:
+            await first.send(post(b"a" * 2000)[:-1])
+            await until(lambda: box.front.kept == 2000)
+            status, headers, _ = await box.ask(ask(b"a" * 1001))
+            assert (status, headers[b"retry-after"]) == (503, b"1")
+            assert (await box.ask(ask(b"a" * 1000)))[0] == 200
+            await first.send(b"a")
+            assert (await first.answer())[0] == 200
+            assert box.front.kept == 0
+            await first.send(post(b"a" * 2000)[:-1])
+            await until(lambda: box.front.kept == 2000)
+        await until(lambda: box.front.kept == 0)
+
+
 async def test_a_client_that_goes_on_sending_still_reads_why_it_was_refused():
     async with gateway(limits=Limits(body=1000)) as box, box.client() as wire:
         wire.writer.write(post(bytes(4_000_000)))
