@@ -12,13 +12,14 @@ from gpumod.config.gateway import GatewaySettings, KeyLimits
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.names import ServiceId
 from gpumod.core.ports import Admission, Clock, Switching
+from gpumod.core.spec import OnDemand
 from gpumod.gateway.demand import Demand, Meter, Verdict, Why, Wish, options
 from gpumod.gateway.demand.verdicts import closing, lost
 from gpumod.gateway.errors import code_of, error_answer, error_event, keep_alive
 from gpumod.gateway.exchange import Answer, Ending, Head, Passage, Request, Transfer, Waiting
 from gpumod.gateway.judging import Judge
 from gpumod.gateway.naming import DEFAULT
-from gpumod.gateway.reading import has_decided, named_by, with_model
+from gpumod.gateway.reading import has_decided, looks_only, named_by, with_model
 from gpumod.gateway.routes import is_gateway, route_of
 from gpumod.gateway.shape import Named, reshape
 from gpumod.gateway.targets import EngineKey, Target, Targets, read_engine_key
@@ -60,6 +61,7 @@ class _Inside:
     key: _Key
     named: Named | None
     tries: int
+    looks: bool
 
 
 class GatewayDoor:
@@ -203,6 +205,8 @@ class GatewayDoor:
 
     def failed(self, request: Request, ending: Ending) -> Answer:
         """What a client gets whose answer had not begun."""
+        if self._closing:
+            return verdict_answer(request.route.dialect, closing())
         return failed_answer(request.route.dialect, ending)
 
     def failed_event(self, request: Request, answer: Answer) -> bytes:
@@ -269,13 +273,13 @@ class GatewayDoor:
             queued=queued,
         )
         self._demand.entered(target.service, key.limits.priority)
-        self._inside[id(passage)] = _Inside(passage, key, named, tries)
+        self._inside[id(passage)] = _Inside(passage, key, named, tries, looks_only(request))
         return passage
 
     def _out(self, passage: Passage) -> _Inside | None:
         inside = self._inside.pop(id(passage), None)
         if inside is not None:
-            self._demand.left(passage.service, inside.key.limits.priority)
+            self._demand.left(passage.service, inside.key.limits.priority, used=not inside.looks)
             if self._closing and not self._inside:
                 self._empty.set()
         return inside
@@ -286,14 +290,15 @@ class GatewayDoor:
         offered = options(
             catalog,
             request.model,
-            key.limits.on_demand,
+            OnDemand.NEVER if looks_only(request) else key.limits.on_demand,
             self._settings.on_demand,
             idled=self._demand.idled_mode,
             decided=has_decided(request),
         )
         if not offered and not self._admission.candidates(request.model or DEFAULT):
             return None
-        return Wish(request.model, key.name, key.limits.priority, offered)
+        starts = not looks_only(request)
+        return Wish(request.model, key.name, key.limits.priority, offered, starts)
 
     def _settled(
         self,

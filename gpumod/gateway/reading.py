@@ -43,6 +43,11 @@ def with_model(query: bytes, served: str) -> bytes:
     return urlencode([("model", served), *((n, v) for n, v in members if n != "model")]).encode()
 
 
+def looks_only(request: Request) -> bool:
+    """Whether it only reads an engine's state, as monitors do every few seconds: nothing starts for it."""
+    return not request.upgrade and request.method in {b"GET", b"HEAD"}
+
+
 def has_decided(request: Request) -> bool:
     """Whether the client has decided for the switch that it would be asked about."""
     return any(name == HEADER and value.strip().lower() == b"auto" for name, value in request.headers)

@@ -225,6 +225,8 @@ class Brain:
             move(ticket, State.SEEING, switch=sight.switch.id)
         elif standing.expected:
             move(ticket, State.EXPECTING)
+        elif standing.revive is not None and not ticket.wish.starts:
+            self._fail([ticket], verdicts.down(ticket.wish.model, "nobody asked for it, so it was stopped"))
         elif standing.revive is not None:
             self._want(ticket, [Goal(service=standing.revive)], now)
         elif standing.down:

@@ -127,8 +127,8 @@ class Demand:
             inside = self._inside[service] = Counter()
         inside[priority] += 1
 
-    def left(self, service: ServiceId, priority: int) -> None:
-        """A request that was let in has ended."""
+    def left(self, service: ServiceId, priority: int, *, used: bool = True) -> None:
+        """A request that was let in has ended. One that only looked has not `used` the service."""
         self._admission.left(service)
         inside = self._inside[service]
         inside[priority] -= 1
@@ -136,7 +136,8 @@ class Demand:
             del inside[priority]
             if self._brain.waiting:
                 self._look_due.set()
-        self._idling.used(service, self._clock.monotonic())
+        if used:
+            self._idling.used(service, self._clock.monotonic())
 
     def suspect(self, service: ServiceId, generation: int, until: float) -> None:
         """The engine did not answer: until then, or until a newer attempt, it gets no request."""

@@ -49,12 +49,14 @@ class Wish:
         key: whose request it is.
         priority: larger ones wait less.
         options: every mode that serves the model, in any order.
+        starts: whether the request may start what idleness has stopped; one that only looks may not.
     """
 
     model: str
     key: str = ""
     priority: int = 0
     options: tuple[Option, ...] = ()
+    starts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
