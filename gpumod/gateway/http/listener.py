@@ -117,7 +117,7 @@ class FrontDoor:
         return len(self._connections)
 
     def break_off(self) -> None:
-        """Tell all whose answers are not whole that they end here; those connections then close by themselves."""
+        """Tell all whose answers are not whole that they end here; their connections then close."""
         self.wind_down()
         for connection in list(self._connections):
             connection.break_off()

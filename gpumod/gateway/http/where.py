@@ -7,7 +7,7 @@ import socket
 
 
 def where_from(transport: asyncio.Transport) -> tuple[bool, str, str]:
-    """Whether it came through a Unix socket, the address (or path) that it came to, and the peer's address."""
+    """Whether it came through a Unix socket, the address or path that it came to, and the peer's address."""
     own = transport.get_extra_info("sockname")
     peer = transport.get_extra_info("peername")
     real = transport.get_extra_info("socket")
