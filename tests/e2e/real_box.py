@@ -73,10 +73,11 @@ class RealBox:
             (root / folder).mkdir(parents=True, exist_ok=True)
         new_file(root / "state/gpumod.db").chmod(0o600)  # a daemon takes a second to make its own
         first = random.randrange(20000, 32000)
+        self.port = free_port()
         limits = {"barrier": "3s", "after_kill": "5s", "watch_interval": "300ms", **(bounds or {})}
         config = _CONFIG.format(
             cards=cards,
-            port=free_port(),
+            port=self.port,
             root=root,
             runner=runner,
             first=first,

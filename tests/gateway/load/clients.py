@@ -77,7 +77,8 @@ class Ask:
     def bytes(self, path: str = "") -> bytes:
         """As it is sent."""
         document: dict[str, Any] = {"model": self.model, "user": self.user, "max_tokens": self.events}
-        document |= {"seconds": self.seconds, "messages": [], "stream": self.streams}
+        said = [{"role": "user", "content": "Hi"}]
+        document |= {"seconds": self.seconds, "messages": said, "stream": self.streams}
         body = json.dumps(document).encode()
         head = f"POST {path or _PATHS[self.dialect]} HTTP/1.1\r\nHost: localhost\r\n"
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
