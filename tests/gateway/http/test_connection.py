@@ -1,6 +1,7 @@
 """Several requests on one connection: pipelining, bounds of what is kept, and clients that go away."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -197,3 +198,25 @@ async def test_a_door_that_cannot_place_a_request_anew_is_answered_for(monkeypat
 
 def _fail(*_):
     raise RuntimeError("a bug")
+
+
+async def test_requests_leave_nothing_for_the_collector_of_cycles():
+    """It would stop the loop for as long as the daemon has objects."""
+    async with gateway() as box:
+        async with box.client() as wire:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(30):
+                    await wire.send(post(b"x"))
+                    await wire.answer()
+                for _ in range(5):
+                    await box.ask(get("/v1/x", "Connection: close"))
+                gc.set_debug(gc.DEBUG_SAVEALL)
+                gc.collect()
+                left = [one for one in gc.garbage if type(one).__module__.startswith("gpumod.gateway")]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+        assert not left
