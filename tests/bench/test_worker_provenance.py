@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from gpumod.bench.worker.provenance import completed, with_context
+from gpumod.bench.worker.provenance import completed, provenance_of, with_context
+from gpumod.bench.worker.targets import Aim
 from gpumod.bench.worker.weights import weights_of
 from gpumod.core.job_ports import Endpoint
 from gpumod.testing.gguf import TINY, write_gguf
 from gpumod.testing.shapes.builder import Model
+from tests.store.samples import BLANK, LAUNCH, service
 
 
 async def test_a_result_tells_the_box_as_it_was(make_bench):
@@ -25,6 +27,17 @@ async def test_a_result_tells_the_box_as_it_was(make_bench):
     end = told["host_load_at_end"]
     assert end["load_max"] >= end["load"][0] > -1
     json.dumps(told)
+
+
+async def test_secrets_of_a_command_line_are_not_even_kept(make_bench):
+    bench = await make_bench()
+    argv = ("env", "HF_TOKEN=a", "vllm", "serve", "--api-key", "b", "--hf-token=c", "--port", "1")
+    started = replace(service(), launch=replace(LAUNCH, argv=argv))
+    status = replace(await bench.box.supervisor.status(), services=(started,))
+    told = provenance_of(Aim("chat", BLANK, "chat", frozenset({"chat"})), status)
+    assert told["services"][0]["argv"] == [
+        "env", "HF_TOKEN=***", "vllm", "serve", "--api-key", "***", "--hf-token=***", "--port", "1",
+    ]  # fmt: skip
 
 
 async def pages(answers, endpoint):

@@ -10,7 +10,7 @@ from typing import Final
 
 from gpumod.bench.comparison.argv import flags_of
 from gpumod.bench.comparison.models import Files, files_of, model_of, shown_files
-from gpumod.bench.report.redaction import argv as redacted
+from gpumod.bench.redaction import argv as redacted
 from gpumod.core.comparison import Axis
 from gpumod.core.job import Result
 from gpumod.core.units import format_size

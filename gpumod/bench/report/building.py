@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gpumod.bench.formulas import AT
+from gpumod.bench.redaction import redacted
 from gpumod.bench.report.document import (
     Report,
     ReportFact,
@@ -20,7 +21,6 @@ from gpumod.bench.report.document import (
 )
 from gpumod.bench.report.provenance import facts, left_out, sent
 from gpumod.bench.report.quantities import within
-from gpumod.bench.report.redaction import redacted
 from gpumod.bench.report.shapes import shape_of
 from gpumod.bench.report.texts import jsonable, plain
 from gpumod.core.job import JobState

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from gpumod.bench.redaction import argv
 from gpumod.bench.report.quantities import NOT_MEASURED, quantity, size
-from gpumod.bench.report.redaction import argv
 from gpumod.bench.report.texts import compact
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from gpumod.bench.redaction import argv as without_secrets
 from gpumod.bench.worker.weights import weights_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _service(record: ServiceRecord) -> dict[str, object]:
         "preset": spec.preset,
         "engine": spec.engine.value,
         "build": launch.build if launch else "",
-        "argv": list(launch.argv) if launch else [],
+        "argv": without_secrets(launch.argv) if launch else [],
         "fingerprint": launch.fingerprint if launch else "",
         "files": [
             {

@@ -83,7 +83,7 @@ def test_no_interval_is_beyond_its_scale() -> None:
 
 
 def test_secrets_are_left_out() -> None:
-    from gpumod.bench.report.redaction import HIDDEN, argv, redacted
+    from gpumod.bench.redaction import HIDDEN, argv, redacted
 
     line = ["podman", "run", "-e", "HF_TOKEN=a", "--env=B=c", "--api-key=d", "-hft", "e", "--max-tokens", "9"]
     shown = "podman run -e HF_TOKEN=*** --env=B=*** --api-key=*** -hft *** --max-tokens 9"

@@ -13,6 +13,7 @@ _SECRET: Final = frozenset(
 )
 _SECRET_FLAGS: Final = frozenset({"-hft"})
 """llama.cpp's short form of --hf-token (common/arg.cpp)."""
+_VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _ENVIRONMENT: Final = frozenset({"-e", "--env"})
 _IN_TEXT: Final = re.compile(
     r"(?<=://)[^/\s@]+(?=@)"  # user and password of an address
@@ -35,8 +36,8 @@ def redacted(value: object) -> object:
 def argv(arguments: Iterable[object]) -> list[str]:
     """A command line without secrets.
 
-    Hidden is what follows a flag whose last word is `key`, `token`, `password` and the like, or stands
-    behind its `=`, and every value of an environment variable that is given with `-e` or `--env`.
+    Hidden is what follows a flag or a variable whose last word is `key`, `token`, `password` and the like,
+    or stands behind its `=`, and every value of an environment variable that is given with `-e` or `--env`.
     """
     found: list[str] = []
     before = ""
@@ -60,7 +61,7 @@ def _argument(argument: str, before: str) -> str:
         return f"{name}={HIDDEN}"
     if name == "--env" and equals:
         return f"{name}={value.partition('=')[0]}={HIDDEN}"
-    if _is_secret(before) and not argument.startswith("--"):
+    if before.startswith("-") and _is_secret(before) and not argument.startswith("--"):
         return HIDDEN
     if equals and _is_secret(name):
         return f"{name}={HIDDEN}"
@@ -71,7 +72,8 @@ def _is_secret(flag: str) -> bool:
     if flag in _SECRET_FLAGS:
         return True
     words = re.split(r"[-_]", flag.lower())
-    return flag.startswith("--") and words[-1] in _SECRET
+    named = flag.startswith("--") or _VARIABLE.fullmatch(flag) is not None
+    return named and words[-1] in _SECRET
 
 
 def _text(text: str) -> str:
