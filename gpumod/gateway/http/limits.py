@@ -26,10 +26,10 @@ class Limits:
         connect_time: to an engine.
         engine_silence: an engine that sends nothing, before its answer or within it.
         client_silence: a client that takes nothing.
-        pooled: idle connections kept to one engine. Each holds one of llama.cpp's few HTTP threads, which its
-            health probes need as well.
-        pooled_time: how long they are kept. Less than the 5 s after which llama.cpp's HTTP library
-            (cpp-httplib) and vLLM's (uvicorn) close theirs.
+        pooled: idle connections kept to one engine. Each may hold one of llama.cpp's few HTTP threads: with
+            two threads and four idle connections a health probe was seen to wait for 0.5 s.
+        pooled_time: how long they are kept. Less than the 5 s (measured) after which llama.cpp closes them;
+            uvicorn, vLLM's server, does the same.
         wait_silence: how long a stream waits until it is answered with a comment that says so.
         wait_interval: between such comments.
         tries: how often one request is sent.
