@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from gpumod.gateway.exchange import Door
 from gpumod.gateway.http.connection import ClientConnection
@@ -15,6 +17,8 @@ from gpumod.gateway.http.limits import Limits
 from gpumod.gateway.http.upstream import Pool
 
 _BACKLOG = 1024
+# A service manager that made the socket goes on listening on it: its file has to stay.
+_KEEP_SOCKET: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class FrontDoor:
@@ -66,7 +70,7 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         if listener.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(self, sock=listener, backlog=_BACKLOG)
+            server = await loop.create_unix_server(self, sock=listener, backlog=_BACKLOG, **_KEEP_SOCKET)
         else:
             server = await loop.create_server(self, sock=listener, backlog=_BACKLOG)
         self._servers.append(server)

@@ -275,6 +275,7 @@ async def test_a_unix_socket_is_served_too(tmp_path):
         await wire.send(get("/v1/own"))
         assert (await wire.answer())[0] == 200
         assert (box.door.heads[0].unix, box.door.heads[0].peer) == (True, "")
+        assert box.door.heads[0].local_host == str(tmp_path / "s")
         await wire.close()
         await box.ask(get("/v1/own"))
         assert (box.door.heads[1].unix, box.door.heads[1].local_host, box.door.heads[1].peer) == (
@@ -317,3 +318,13 @@ async def test_a_websocket_that_is_refused_is_an_answer_like_others():
         assert (await wire.answer())[2] == b"hi"
         await wire.send(get())
         assert (await wire.answer())[2] == b"hi"
+
+
+async def test_the_file_of_a_unix_socket_is_left_to_whoever_made_it(tmp_path):
+    async with gateway() as box:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+        await box.front.listen(listener)
+        box.front.stop_accepting()
+        await asyncio.sleep(0)
+    assert (tmp_path / "s").exists()
