@@ -29,6 +29,7 @@ from gpumod.hardware.detect import open_hardware
 from gpumod.hardware.probe import LocalHostProbe
 from gpumod.hardware.procfs import read_stat
 from gpumod.hardware.settings import CardKind, HardwareSettings
+from gpumod.hardware.worker import Worker
 from gpumod.runners.choose import choose_runner, unit_of_this_daemon
 from gpumod.store import open_store
 from gpumod.supervisor.parts import Parts
@@ -72,6 +73,8 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
     )
     for runner in runners.values():
         stack.push_async_callback(runner.close)
+    models = Worker("model files")
+    stack.push_async_callback(models.close, settings.bounds.driver_call)
     parts = Parts(
         clock=clock,
         store=store,
@@ -94,6 +97,7 @@ async def build_parts(settings: Settings, clock: Clock, stack: contextlib.AsyncE
         new_id=new_id,
         run_command=partial(run_command, user=settings.engine_user),
         version=__version__,
+        read_models=models,
         bounds=settings.bounds,
         port_range=settings.ports,
         engine_user=settings.engine_user,

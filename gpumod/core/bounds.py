@@ -17,6 +17,8 @@ class Bounds:
     """Consecutive good readings that prove that memory is free."""
     driver_call: float = 2.0
     """One NVML call; after it the card is `unknown` and the last snapshot is shown with its age."""
+    model_files: float = 30.0
+    """Reading the headers of the models' files of one plan; a disk that hangs ends that plan alone."""
     probe: float = 2.0
     """One HTTP probe of an engine."""
     probe_interval: float = 0.005

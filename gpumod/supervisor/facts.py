@@ -11,6 +11,7 @@ from gpumod.core.footprint import Footprint, FootprintKey
 from gpumod.core.names import CardId, ServiceId
 from gpumod.core.spec import EngineKind
 from gpumod.core.units import MIB
+from gpumod.supervisor.model_files import read_models
 from gpumod.supervisor.ports import PortBook
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class FactFinder:
             specs: the services of the target; each gets a finding and its footprints.
             desired: what the box should be.
             untouched: services that stay as they run, whatever their files and programs are by now.
+
+        Raises:
+            TimedOutError: the disk with the models' files does not answer.
         """
         wanted = {spec.id: spec for spec in specs}
         reading, running = await self._look(None)
@@ -66,7 +70,9 @@ class FactFinder:
         # They look at the models' files, which may be on a slow disk. Of what runs nothing is predicted: its
         # record has its footprint, and a disk that does not answer must not stand in the way of `blank`.
         footprints, landmines = (
-            await asyncio.to_thread(self._predict, builds, reading) if builds else ({}, {})
+            await read_models(self._parts, tuple(wanted), lambda: self._predict(builds, reading))
+            if builds
+            else ({}, {})
         )
         return Facts(
             now=self._parts.clock.now(),

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gpumod.core.bounds import Bounds
 from gpumod.core.names import ServiceId
 from gpumod.core.spec import Catalog, EngineKind
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from gpumod.core.ports import Clock, Engine, Footprints, Hardware, HostProbe, Oracle, Runner, Store
+
+
+class Aside(Protocol):
+    """Runs calls that may hang, where nothing else waits for them."""
+
+    async def run(self, call: Callable[[], T], bound: float) -> T:
+        """The call's result.
+
+        Raises:
+            TimeoutError: not there within `bound` seconds.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,7 @@ class Parts:
         port_range: first and last port for services without a port of their own.
         engine_user: whom engines run as, where the daemon is root.
         new_id: makes ids for switches and leases.
+        read_models: runs what reads models' files, for at most so long; then it raises TimeoutError.
         run_command: runs a preset's stop command for at most so long; answers why it failed, or nothing.
         boot_id: names this boot of the machine.
         log_size: bytes of a service's log before it is rotated.
@@ -46,6 +61,7 @@ class Parts:
     new_id: Callable[[], str]
     run_command: Callable[[tuple[str, ...], float], Awaitable[str]]
     version: str
+    read_models: Aside
     bounds: Bounds = field(default_factory=Bounds)
     port_range: tuple[int, int] = (18000, 18999)
     engine_user: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gpumod.core.cards import HOST_CARD_NAME
@@ -15,6 +16,7 @@ from gpumod.estimate.advice import Advisor, Room
 from gpumod.planner.budget import sizes_on
 from gpumod.planner.cards import describe, exact_ids, landmines_on
 from gpumod.planner.preflight import Look, looks
+from gpumod.supervisor.model_files import read_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,8 +70,10 @@ class PreflightReport:
             build = await self._parts.engine(look.spec.engine).build(look.spec)
             known = None if isinstance(build, str) else build
             # Formulas read models' files, and a search asks them many times.
-            service = await asyncio.to_thread(
-                self._service, look, outcome, facts, known, fit_context=fit_context
+            service = await read_models(
+                self._parts,
+                [look.spec.id],
+                partial(self._service, look, outcome, facts, known, fit_context=fit_context),
             )
             if oracle:
                 service = replace(service, oracle=await self._oracle(look, build, facts))

@@ -7,7 +7,7 @@ same box.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gpumod.core.bounds import DEFAULT_BOUNDS, Bounds
 from gpumod.core.footprint import Footprint, Measurement, Source
@@ -32,6 +32,8 @@ from gpumod.testing.hardware import FakeHardware, fake_cards
 from gpumod.testing.probe import FakeHostProbe
 from gpumod.testing.runner import FakeProcesses, FakeRunner
 from gpumod.testing.store import MemoryStore
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +129,24 @@ def mode(name: str, *services: ServiceSpec, **fields: object) -> Mode:
     return Mode(ModeId(name), services=services, **fields)  # type: ignore[arg-type]  # the caller's fields
 
 
+class FakeDisk:
+    """Where models' files are; it answers at once, or not at all."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+
+    async def run(self, call: Callable[[], T], bound: float) -> T:
+        """The call's result.
+
+        Raises:
+            TimeoutError: it hangs; nobody waits for that here.
+        """
+        del bound
+        if self.hangs:
+            raise TimeoutError
+        return call()
+
+
 class SimulatedBox:
     """A box whose every part can be made to misbehave.
 
@@ -151,6 +171,7 @@ class SimulatedBox:
         self.engine = FakeEngine(EngineKind.COMMAND)
         self.exclusive = FakeEngine(EngineKind.VLLM, exclusive_start=True)
         self.oracles: dict[EngineKind, Oracle] = {}
+        self.disk = FakeDisk()
         self.probe = FakeHostProbe()
         self.store = MemoryStore(self.clock)
         self.llama = FakeEngine(EngineKind.LLAMA_CPP)
@@ -213,6 +234,7 @@ class SimulatedBox:
             new_id=lambda: f"id-{next(self._ids)}",
             run_command=_run_nothing,
             version="test",
+            read_models=self.disk,
             bounds=self.bounds,
             boot_id=self.boot_id,
         )

@@ -353,6 +353,7 @@ async def test_files_are_not_looked_at_in_the_event_loop(make_box, monkeypatch):
             aside = False
 
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    monkeypatch.setattr(box.disk, "run", lambda call, bound: to_thread(call))
     box.footprints.footprint, box.footprints.measured = footprint, measured
     await box.switch("chat")
     assert looks

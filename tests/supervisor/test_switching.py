@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from gpumod.core.bounds import Bounds
-from gpumod.core.errors import NotFoundError, StoreError, SwitchRunningError
+from gpumod.core.errors import NotFoundError, StoreError, SwitchRunningError, TimedOutError
 from gpumod.core.names import CardId, ModeId, ServiceId
 from gpumod.core.plan import Refused, StepKind
 from gpumod.core.ports import ProbeAnswer, Readiness
@@ -97,6 +97,19 @@ async def test_a_mode_that_does_not_fit_is_refused_before_anything_stops(make_bo
     assert box.supervisor.refusals == {"does_not_fit": 1}
     assert box.processes.pids(ServiceId("gemma")) == pids
     assert (await box.supervisor.status()).mode == "chat"
+
+
+async def test_a_disk_that_hangs_ends_the_plan_that_reads_it_and_nothing_else(make_box):
+    box = await make_box(CHAT, CODE)
+    await box.switch("chat")
+    box.disk.hangs = True
+    with pytest.raises(TimedOutError, match="the models' files of qwen could not be read within 30.0 s"):
+        await box.supervisor.begin(SwitchRequest(mode=ModeId("code")))
+    assert box.running() == {"gemma"}
+    assert (await box.supervisor.status()).state is BoxState.SETTLED
+    assert (await box.blank()).state is SwitchState.COMMITTED
+    box.disk.hangs = False
+    assert (await box.switch("code")).state is SwitchState.COMMITTED
 
 
 async def test_an_unknown_mode_is_not_found_or_refused_and_changes_nothing(make_box):
