@@ -103,7 +103,7 @@ async def test_a_disk_that_hangs_ends_the_plan_that_reads_it_and_nothing_else(ma
     box = await make_box(CHAT, CODE)
     await box.switch("chat")
     box.disk.hangs = True
-    with pytest.raises(TimedOutError, match="the models' files of qwen could not be read within 30.0 s"):
+    with pytest.raises(TimedOutError, match="models' files of qwen could not be read within 30"):
         await box.supervisor.begin(SwitchRequest(mode=ModeId("code")))
     assert box.running() == {"gemma"}
     assert (await box.supervisor.status()).state is BoxState.SETTLED
