@@ -242,8 +242,19 @@ class FactFinder:
             for name, model in models.items():
                 key = FootprintKey(spec.id, count, name)
                 footprints[key] = port.footprint(spec, count, model, build)
-                landmines[key] = port.landmines(spec, count, model, build)
+                traps = port.landmines(spec, count, model, build)
+                landmines[key] = traps if footprints[key].learned_peak is None else _disproved(traps)
         return footprints, landmines
+
+
+def _disproved(traps: Iterable[Landmine]) -> tuple[Landmine, ...]:
+    """Traps of a configuration that was launched before and ran: what cannot work has worked."""
+    return tuple(
+        replace(one, fatal=False, detail=f"{one.detail} (though the same launch has worked before)")
+        if one.fatal
+        else one
+        for one in traps
+    )
 
 
 def _shares(footprint: Footprint) -> tuple[int, ...]:

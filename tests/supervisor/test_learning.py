@@ -7,7 +7,7 @@ import pytest
 from gpumod.core.footprint import Footprint, Source, Spread
 from gpumod.core.landmine import Landmine
 from gpumod.core.names import CardId, ModeId, PresetId, ServiceId
-from gpumod.core.plan import RefusalCode, Refused
+from gpumod.core.plan import Plan, RefusalCode, Refused
 from gpumod.core.spec import CardRequest, EngineKind, ServiceSpec
 from gpumod.core.switch import SwitchRequest, SwitchState
 from gpumod.core.units import GIB, MIB
@@ -97,6 +97,18 @@ async def test_a_fatal_landmine_is_refused_before_anything_is_stopped(make_box):
         (RefusalCode.LANDMINE, "b: /b.gguf is cut off: fetch it again")
     ]
     assert box.running() == {"a"}
+
+
+async def test_a_landmine_that_a_launch_has_disproved_is_told_and_refuses_nothing(make_box):
+    box = await make_box(mode("n", service("b")), cards=1)
+    trap = Landmine("torn", "/b.gguf is cut off", "fetch it again", fatal=True)
+    box.footprints.mined = {ServiceId("b"): (trap,)}
+    predict = box.footprints.footprint
+    box.footprints.footprint = lambda *args: replace(predict(*args), learned_peak=(GIB,))
+    plan = await box.supervisor.plan(SwitchRequest(mode=ModeId("n")))
+    assert isinstance(plan, Plan)
+    assert any("has worked before" in one for one in plan.warnings)
+    assert (await box.switch("n")).state is SwitchState.COMMITTED
 
 
 async def test_blank_asks_nothing_of_the_disk_that_the_models_lie_on(make_box):
