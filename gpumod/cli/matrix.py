@@ -17,10 +17,6 @@ from gpumod.core.errors import ErrorCode, GpumodError, InvalidRequestError
 from gpumod.core.job import JobState
 
 SUITES: Final = ("speed", "stress", "quality", "soak", "coding")
-_FULL: Final[Mapping[str, Mapping[str, object]]] = {
-    # Fewer pairs than this cannot show a difference once all tests of a comparison are counted.
-    "speed": {"repeats": 12},
-}
 _QUICK: Final[Mapping[str, Mapping[str, object]]] = {
     "speed": {"repeats": 3, "depths": [512], "concurrency": [2]},
     "stress": {"context": 8192},
@@ -71,7 +67,7 @@ class Plan:
 
     def parameters(self, suite: str) -> dict[str, object]:
         """A suite's parameters."""
-        return {**(_QUICK if self.quick else _FULL).get(suite, {}), **self.given.get(suite, {})}
+        return {**(_QUICK.get(suite, {}) if self.quick else {}), **self.given.get(suite, {})}
 
 
 def suites_of(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from gpumod.bench.worker.weights import weights_of
 from gpumod.core.job_ports import Endpoint
 from gpumod.testing.gguf import TINY, write_gguf
 from gpumod.testing.shapes.builder import Model
-from tests.store.samples import BLANK, LAUNCH, service
+from tests.store.samples import LAUNCH, desired, service
 
 
 async def test_a_result_tells_the_box_as_it_was(make_bench):
@@ -34,7 +34,7 @@ async def test_secrets_of_a_command_line_are_not_even_kept(make_bench):
     argv = ("env", "HF_TOKEN=a", "vllm", "serve", "--api-key", "b", "--hf-token=c", "--port", "1")
     started = replace(service(), launch=replace(LAUNCH, argv=argv))
     status = replace(await bench.box.supervisor.status(), services=(started,))
-    told = provenance_of(Aim("chat", BLANK, "chat", frozenset({"chat"})), status)
+    told = provenance_of(Aim("chat", desired(), "chat", frozenset({"chat"})), status)
     assert told["services"][0]["argv"] == [
         "env", "HF_TOKEN=***", "vllm", "serve", "--api-key", "***", "--hf-token=***", "--port", "1",
     ]  # fmt: skip

@@ -13,6 +13,9 @@ from typing import Any, Final
 from gpumod.bench.meter.reply import ServerTimings, ToolCall, Usage
 
 _DONE: Final = b"[DONE]"
+_MOST: Final = 10**15
+_LEAST: Final = 1e-9
+"""Counts and milliseconds beyond these are no measurements, and would make speeds that no mean is of."""
 # llama.cpp and vLLM until 0.11 say reasoning_content, newer vLLM says reasoning.
 _REASONING: Final = ("reasoning_content", "reasoning")
 
@@ -199,12 +202,14 @@ def _text(value: object) -> str:
 
 def _count(document: dict[str, Any], name: str) -> int | None:
     value = document.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST else None
 
 
 def _seconds(document: dict[str, Any], name: str) -> float | None:
     value = document.get(name)
-    return value / 1000 if isinstance(value, int | float) and value >= 0 else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value / 1000 if value == 0 or _LEAST <= value <= _MOST else None
 
 
 def _usage(document: object) -> Usage | None:

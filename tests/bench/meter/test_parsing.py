@@ -102,6 +102,20 @@ def test_usage_and_timings_of_both_engines():
     assert (answer.timings.drafted, answer.timings.accepted) == (30, 12)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"prompt_ms": float("inf")}, {"predicted_ms": 1e-320}, {"prompt_n": 10**400}, {"predicted_ms": True},
+        {"prompt_ms": 10**400}, {"predicted_n": -1},
+    ],
+)  # fmt: skip
+def test_numbers_that_are_no_measurements_are_none(odd):
+    """A speed of them would be infinite, and one such number would spoil the mean of all others."""
+    timings = {"prompt_n": 100, "prompt_ms": 500.0, "predicted_n": 20, "predicted_ms": 250.0, **odd}
+    answer = answer_to((1.0, json.dumps({"choices": [], "timings": timings}).encode()))
+    assert answer.timings is None
+
+
 def test_the_tokens_so_far_are_kept_where_every_delta_has_them():
     told = [chunk({"content": "x"}, usage={"prompt_tokens": 1, "completion_tokens": n}) for n in (3, 5)]
     assert answer_to(*enumerate(told)).tokens == [3, 5]

@@ -72,7 +72,8 @@ def prefill(reply: Reply) -> float | None:
     time = ttft(reply)
     if not time or reply.usage is None:
         return None
-    return (reply.usage.prompt - (reply.usage.cached or 0)) / time
+    tokens = reply.usage.prompt - (reply.usage.cached or 0)
+    return tokens / time if tokens > 0 else None
 
 
 def decode(reply: Reply) -> float | None:

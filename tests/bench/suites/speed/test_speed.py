@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gpumod.bench.meter.reply import Reply, Times, Usage
+from gpumod.bench.statistics import Verdict, paired_bootstrap
 from gpumod.bench.suites import SUITES
-from gpumod.bench.suites.speed import prompts, suite
+from gpumod.bench.suites.speed import numbers, prompts, suite
 from gpumod.core.errors import GpumodError, InvalidRequestError, StoreError
 from gpumod.core.job import Outcome
 from gpumod.core.job_ports import Endpoint
@@ -242,6 +244,18 @@ def test_parameters_are_json_and_full():
     assert json.loads(json.dumps(full)) == full
     assert SPEED.parameters(full) == full
     assert full["tokens"] == 7
+
+
+def test_the_default_can_show_a_difference_beside_a_hundred_others():
+    repeats = SPEED.parameters({})["repeats"]
+    tested = paired_bootstrap([100.0] * repeats, [101.0 + n / 100 for n in range(repeats)], resamples=200)
+    assert tested.verdict is Verdict.HIGHER
+    assert tested.p * 100 <= 0.05
+
+
+def test_more_cached_than_there_was_is_no_speed():
+    reply = Reply(Outcome.OK, times=Times(sent=0.0, first_token=1.0), usage=Usage(0, 5, 3))
+    assert numbers.prefill(reply) is None
 
 
 def test_a_count_that_makes_no_sense_is_not_used():
