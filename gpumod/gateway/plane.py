@@ -95,6 +95,7 @@ class Gateway:
         await self._door.close(0.0)
         if self._front is not None:
             self._front.stop_accepting()
+            self._front.break_off()
             await self._front.drain(self._monotonic() + grace)
             await self._front.close()
         self.ledger.settle()

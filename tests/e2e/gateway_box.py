@@ -42,7 +42,7 @@ TOOLS: Final = [
 _CALL: Final = "~"
 """What begins a call in the template below. One token of the vocabulary: a model of random weights begins a
 call if that token is made likely; from then on llama.cpp's grammar leads it, until the call is over."""
-LIKELY_CALL: Final = {"logit_bias": {_CALL: 100}, "stop": ["^"]}
+LIKELY_CALL: Final = {"temperature": 0, "logit_bias": {_CALL: 100}, "stop": ["^"]}
 _TEMPLATE: Final = """\
 {%- if tools %}<|im_start|>system
 Functions within <tools></tools>:
@@ -170,5 +170,6 @@ class GatewayBox(RealBox):
         body = {"model": model, "messages": HI, "stream": True, "max_tokens": ENDLESS}
         with self.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
             assert answer.status_code == 200
-            next(answer.iter_raw())
+            parts = answer.iter_raw()  # an iterator that is let go takes the connection with it
+            next(parts)
             yield

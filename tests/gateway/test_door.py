@@ -522,6 +522,8 @@ async def test_errors_of_begun_streams_end_them_as_their_clients_expect():
         assert answer.status == 503
         assert bench.door.failed_event(request, answer).endswith(b"data: [DONE]\n\n")
         assert bench.door.keep_alive(request).startswith(b":")
+        await bench.door.close(0.0)
+        assert said(bench.door.failed(request, Ending.BROKEN))["code"] == "shutting_down"
 
 
 async def test_what_the_model_names_is_the_gateways_and_the_rest_is_not():
