@@ -128,6 +128,7 @@ class Guest:
     def overdue(self, now: float) -> None:
         """The client took nothing for too long."""
         del now
+        self.gone()
         self._host.cut(at_once=True)
 
 
@@ -150,6 +151,7 @@ class _Transport(asyncio.Transport):
 
     def abort(self) -> None:
         if not self._guest.over:
+            self._guest.gone()
             self._guest.host.cut(at_once=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

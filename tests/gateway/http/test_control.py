@@ -32,6 +32,12 @@ class App:
         if path == "/refuse":
             await self._answer(send, 401, [], b"no")
             return
+        if path == "/large":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for part in range(300):
+                more = part < 299
+                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": more})
+            return
         if path == "/events":
             await self._events(send, receive)
             return
@@ -328,3 +334,74 @@ async def test_the_file_of_a_unix_socket_is_left_to_whoever_made_it(tmp_path):
         box.front.stop_accepting()
         await asyncio.sleep(0)
     assert (tmp_path / "s").exists()
+
+
+async def test_an_answer_of_the_control_plane_waits_for_its_client_but_not_for_ever():
+    async with both() as (box, _), box.client() as wire:
+        await wire.send(get("/large") + get("/v1/own"))
+        assert len((await wire.answer())[2]) == 30_000_000
+        assert (await wire.answer())[2] == b"own:"
+        wire.pause()
+        await wire.send(get("/large"))
+        connection = next(iter(box.front._connections))
+        await until(lambda: connection.full)
+        box.pass_time(box.front.limits.client_silence)
+        await until(lambda: box.front.connections == 0)
+
+
+UPGRADE = get("/v1/x", "Connection: Upgrade", "Upgrade: websocket")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+async def test_a_tunnel_holds_back_whoever_sends_too_fast():
+    go = asyncio.Event()
+    size = 30_000_000
+
+    async def play(wire: Wire) -> None:
+        await request_of(wire)
+        await wire.send(SWITCHED)
+        wire.pause()
+        await go.wait()
+        wire.resume()
+        await wire.exactly(size)
+        await wire.send(bytes(size))
+
+    async with gateway(play) as box, box.client() as wire:
+        await wire.send(UPGRADE)
+        await wire.until(b"\r\n\r\n")
+        wire.writer.write(bytes(size))
+        connection = next(iter(box.front._connections))
+        await until(lambda: connection._paused)
+        await asyncio.sleep(0.02)
+        assert wire.writer.transport.get_write_buffer_size() > 0
+        go.set()
+        assert len(await wire.exactly(size)) == size
+
+
+async def test_a_tunnel_nobody_reads_from_is_cut_off():
+    async def play(wire: Wire) -> None:
+        await request_of(wire)
+        await wire.send(SWITCHED + bytes(30_000_000))
+        await wire.rest()
+
+    async with gateway(play) as box, box.client() as wire:
+        await wire.send(UPGRADE)
+        await wire.until(b"\r\n\r\n")
+        wire.pause()
+        connection = next(iter(box.front._connections))
+        await until(lambda: connection.full)
+        box.pass_time(box.front.limits.client_silence)
+        assert (await box.door.ended()).ending == "stalled"
+        await until(lambda: box.front.connections == 0)
+
+
+async def test_an_engine_may_end_a_tunnel():
+    async def play(wire: Wire) -> None:
+        await request_of(wire)
+        await wire.send(SWITCHED + b"bye")
+
+    async with gateway(play) as box, box.client() as wire:
+        await wire.send(UPGRADE)
+        await wire.until(b"\r\n\r\n")
+        assert await wire.rest() == b"bye"
+        assert (await box.door.ended()).ending == "ok"

@@ -229,7 +229,7 @@ def test_a_mutated_request_is_answered_or_refused(data: bytes, cuts: list[int]):
         for part in split(data + SENTINEL, cuts):
             line.feed(part)
         written = bytes(line.transport.written)
-        for head in _answers(written, line):
+        for head in _answers(written, data):
             assert head.startswith(b"HTTP/1.1 ")
         # A request may still be incomplete; then it is ended by time.
         if not line.transport.ended and line.client.deadline < float("inf"):
@@ -241,14 +241,14 @@ def test_a_mutated_request_is_answered_or_refused(data: bytes, cuts: list[int]):
     in_loop(work)
 
 
-def _answers(written: bytes, line: Line) -> list[bytes]:
+def _answers(written: bytes, data: bytes) -> list[bytes]:
     """Heads of answers, each found where the one before it says that it ends."""
     found = []
     while written:
         head, _, written = written.partition(END)
         found.append(head)
         length = _length(head)
-        if head.startswith(b"HTTP/1.1 100") or any(one.method == b"HEAD" for one in line.door.heads):
+        if head.startswith(b"HTTP/1.1 100") or b"HEAD" in data:
             return found
         assert len(written) >= length
         written = written[length:]
