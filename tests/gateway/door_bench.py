@@ -1,5 +1,6 @@
 """A door on the fake box, and requests for it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -114,6 +115,13 @@ class Bench:
         catalog = self.box.catalog()
         modes = tuple(replace(one, **fields) if one.id == mode else one for one in catalog.modes)
         self.box._catalog = replace(catalog, modes=modes)
+
+    async def turned(self) -> None:
+        """Wait until something about the box has changed."""
+        changed = asyncio.Event()
+        end = self.box.subscribe(changed.set)
+        await changed.wait()
+        end()
 
     def set_idle(self, service: ServiceId, idle: Idle) -> None:
         """Let a running service have an idle policy."""

@@ -355,6 +355,15 @@ async def test_a_client_that_goes_away_leaves_nothing_behind():
         bench.go(bench.request("gemma-chat", key="ada"))
 
 
+async def test_a_defect_leaves_nobody_waiting():
+    async with a_bench("chat", limits={"ada": KeyLimits(concurrency=1)}) as bench:
+        waiting = bench.wait(bench.request("qwen-code", key="ada"))
+        bench.door._let_in = lambda *_, **__: 1 / 0  # type: ignore[method-assign, assignment]
+        with pytest.raises(ZeroDivisionError):
+            await waiting
+        assert bench.door._keys["ada"].meter.inside == 0
+
+
 async def test_an_engine_that_went_away_gets_the_request_again_once_it_is_back():
     async with a_bench("chat", on_demand=OnDemand.NEVER) as bench:
         request = bench.request()

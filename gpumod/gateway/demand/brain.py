@@ -45,6 +45,7 @@ _LOOK_AGAIN = 1.0
 
 _COOL_DOWN = 10.0
 """Seconds at least for which no request asks for a switch that has failed."""
+_IN_VAIN = ("the switch was made, and the model is not there",)
 
 
 class Brain:
@@ -201,6 +202,9 @@ class Brain:
         for ticket in (*self._tickets.in_state(State.RIDING), *self._tickets.in_state(State.SEEING)):
             if ticket.switch == event.switch:
                 ticket.failure = event.reason if ticket.state is State.RIDING else ""
+                if ticket.goal is not None:
+                    # Where the model is not there in spite of it, the same switch would not bring it either.
+                    ticket.declined = {**(ticket.declined or {}), ticket.goal: (_IN_VAIN, True)}
                 self._tickets.move(ticket, State.NEW)
 
     def _cool_down(self, goal: Goal, reason: str, now: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gpumod.core.errors import GpumodError
-from gpumod.core.names import BLANK, ModeId, ServiceId, SwitchId
+from gpumod.core.names import BLANK, ModeId, ServiceId
 from gpumod.core.ports import Switching
 from gpumod.core.switch import SwitchRecord
 from gpumod.gateway.demand.idle import Idled, idled_by
@@ -20,35 +20,26 @@ _LATEST = 50
 
 
 class Journal:
-    """Learns from switches, each once."""
+    """Learns from switches."""
 
     def __init__(self, switching: Switching) -> None:
         self._switching = switching
         self._times = StartTimes()
-        self._learned: set[SwitchId] = set()
         self.idled = Idled()
 
-    async def read_all(self) -> None:
+    async def read(self) -> None:
         """At the start: what was learned, and what idle policies took away before this daemon ran."""
-        self.idled = idled_by(await self.read())
-
-    async def read(self) -> tuple[SwitchRecord, ...]:
-        """Learn from what was not seen to end. The records, the oldest first; none if they cannot be read."""
         try:
             records = tuple(reversed(await self._switching.switches(_LATEST)))
         except GpumodError as error:
             _log.warning("nothing is learned from former switches: %s", error.detail)
-            return ()
-        ended = [record for record in records if record.state.ended]
-        self._times.learn(record for record in ended if record.id not in self._learned)
-        self._learned = {record.id for record in ended}
-        return records
+            return
+        self._times.learn(records)
+        self.idled = idled_by(records)
 
     def over(self, record: SwitchRecord) -> None:
         """A switch was seen to end."""
-        if record.id not in self._learned:
-            self._times.learn([record])
-            self._learned.add(record.id)
+        self._times.learn([record])
         self.idled = self.idled.after(record)
 
     def looked(self, mode: ModeId, admits: Callable[[ServiceId], bool]) -> None:

@@ -71,7 +71,6 @@ class Demand:
         self._suspects: dict[ServiceId, tuple[int, float]] = {}
         self._senses = Senses(admission, self.usable, recovering)
         self._idling = Idling(switching, admission, leases, clock, rules.residency)
-        self._mode: ModeId | None = None
         self._inside: dict[ServiceId, Counter[int]] = {}
         self._settle: dict[TicketId, Settle] = {}
         self._numbers = itertools.count(1)
@@ -88,7 +87,7 @@ class Demand:
 
     async def start(self) -> None:
         """Learn from the journal, and begin to look at the box."""
-        await self._journal.read_all()
+        await self._journal.read()
         self._unsubscribe = self._admission.subscribe(self._look_due.set)
         self._look_due.set()
         self._spawn(self._look_always(), "demand: look")
@@ -189,11 +188,8 @@ class Demand:
     async def _look(self) -> None:
         """Show the brain the box. Where nobody waits the box is not asked: whoever asks keeps it busy."""
         admission = self._admission
-        mode, former = admission.mode(), self._mode
-        self._mode = mode
+        mode = admission.mode()
         self._journal.looked(mode, admission.admits)
-        if mode != former and former is not None and not self._followed:
-            self._spawn(self._read_journal(), "demand: read the journal")
         idle = not self._stopping_idle and self._idling.due()
         if not (self._brain.waiting or self._followed or idle):
             self._tell(Seen(Sight(mode)))
@@ -250,9 +246,6 @@ class Demand:
         if switch in self._followed:
             self._over[switch] = record
             self._look_due.set()
-
-    async def _read_journal(self) -> None:
-        await self._journal.read()
 
     # --- what the brain says ---------------------------------------------------------------------------
 

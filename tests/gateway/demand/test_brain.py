@@ -127,6 +127,18 @@ def test_a_failed_switch_says_nothing_to_those_that_its_end_serves():
     assert said == [Pass(1, ServiceId("b"))]
 
 
+def test_a_switch_that_brings_nothing_is_not_asked_for_again_and_again():
+    brain, said = asked(
+        (Asked(1, WISH), 0.0),
+        (Seen(ABSENT), 0.0),
+        (Began(1, S1), 0.0),
+        (Ended(S1, "", B), 0.0),
+        (Seen(ABSENT), 0.0),
+    )
+    assert verdict(said) is Why.REFUSED
+    assert brain.waiting == 0
+
+
 def test_the_end_of_an_earlier_switch_says_nothing_to_those_who_ride_a_newer_one():
     brain, said = asked(
         (Asked(1, WISH), 0.0),

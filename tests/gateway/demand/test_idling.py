@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
-from gpumod.core.errors import NotFoundError
+import pytest
+
+from gpumod.core.errors import NotFoundError, StoreError
 from gpumod.core.names import BLANK, ModeId, ServiceId, SwitchId
 from gpumod.core.spec import Idle, IdleAction, OnDemand
 from gpumod.core.switch import SwitchRequest
@@ -91,8 +93,16 @@ async def test_a_lease_keeps_what_idles_until_it_is_given_back():
     async with a_bench("chat") as bench:
         lease = await bench.box.leases.take("ada", 1e9)
         bench.set_idle(GEMMA, Idle(HALF_HOUR, IdleAction.STOP))
+        begin, asked = bench.box.begin, []
+
+        async def noted(request: SwitchRequest) -> Any:
+            asked.append(request)
+            return await begin(request)
+
+        bench.box.begin = noted  # type: ignore[method-assign]
         await pass_time(bench, 3 * HALF_HOUR)
         assert bench.box.admits(GEMMA)
+        assert asked == [], "it is not even asked for"
         await bench.box.leases.release(lease.id)
         await pass_time(bench, 60.0)
         assert not bench.box.admits(GEMMA)
@@ -178,9 +188,10 @@ async def test_what_a_switch_took_is_learned_while_the_daemon_runs():
         assert bench.demand.seconds(Goal(ModeId("huge"))) > 100.0
 
 
-async def test_a_box_that_cannot_be_looked_at_is_looked_at_again():
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), StoreError("no room on the disk")])
+async def test_a_box_that_cannot_be_looked_at_is_looked_at_again(error):
     async with a_bench("chat", wait=20.0) as bench:
-        bench.box.faults.errors["status"] = RuntimeError("a defect")
+        bench.box.faults.errors["status"] = error
         waiting = bench.wait(bench.request("qwen-code"))
         await pass_time(bench, 2.0)
         del bench.box.faults.errors["status"]
@@ -205,6 +216,18 @@ async def test_a_box_that_nobody_waits_for_is_not_asked_how_it_is():
         assert calls == []
         await bench.wait(bench.request("qwen-code"))
         assert calls
+
+
+async def test_a_switch_that_nobody_waits_for_any_more_holds_nothing_up():
+    async with a_bench("chat", step_seconds=0.002) as bench:
+        waiting = bench.wait(bench.request("qwen-code"))
+        await bench.turned()
+        waiting.cancel()
+        while not bench.box.admits(CODE):
+            await bench.turned()
+        bench.set_idle(CODE, Idle(HALF_HOUR, IdleAction.STOP))
+        await pass_time(bench, 2 * HALF_HOUR)
+        assert not bench.box.admits(CODE)
 
 
 async def test_what_somebody_stopped_by_hand_after_it_idled_stays_stopped():
