@@ -41,8 +41,8 @@ TOOLS: Final = [
 ]
 _CALL: Final = "~"
 """What begins a call in the template below. One token of the vocabulary: a model of random weights begins a
-call if that token is made likely; from then on llama.cpp's grammar leads it, until the call is over."""
-LIKELY_CALL: Final = {"temperature": 0, "logit_bias": {_CALL: 100}, "stop": ["^"]}
+call if that token is made likely; from then on llama.cpp's grammar leads it. There may be several calls."""
+LIKELY_CALL: Final = {"logit_bias": {_CALL: 100}, "stop": ["^"]}
 _TEMPLATE: Final = """\
 {%- if tools %}<|im_start|>system
 Functions within <tools></tools>:

@@ -86,7 +86,6 @@ def test_a_tool_call_comes_whole(oai, shaped_by):
         messages=HI, tools=TOOLS, tool_choice="required", max_tokens=200, **given
     )
     call = answer.choices[0].message.tool_calls[0]
-    assert answer.choices[0].finish_reason == "tool_calls"
     assert call.function.name == "light"
     assert set(json.loads(call.function.arguments)) == {"on"}
 
