@@ -6,6 +6,7 @@ import pytest
 
 from gpumod.bench.comparison import compare, markdown, recommend, report
 from gpumod.bench.comparison.findings import adjusted, finding
+from gpumod.bench.statistics import paired_bootstrap
 from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job import JobId, Metric
 from gpumod.core.names import ModeId, PresetId, ServiceId
@@ -60,6 +61,24 @@ def test_fifteen_iterations_of_qat_against_imatrix():
     assert [axis.name for axis in found.axes] == ["model", "quantisation"]
     assert found.axes[1].values == ("Q4_K_M", "Q4_0")
     assert "cannot be credited to any one of them alone" in found.credit
+
+
+def test_very_many_pairs_are_taken_together_before_they_are_resampled(monkeypatch):
+    from gpumod.bench.comparison import findings
+
+    resampled = []
+
+    def bootstrap(first, second, **options):
+        resampled.append(len(first))
+        return paired_bootstrap(first, second, **options)
+
+    monkeypatch.setattr(findings, "paired_bootstrap", bootstrap)
+    slow = [10.0 + number % 7 for number in range(21_001)]
+    base = numbers("speed.decode.client.v1", "tokens/s", slow)
+    other = numbers("speed.decode.client.v1", "tokens/s", [1.1 * one for one in slow])
+    found = finding(base, other, ("a", "b"))
+    assert found.sentence == "b decodes 10 % faster than a (+10 to +10 %, n=21001 pairs)"
+    assert resampled == [1909]  # by eleven, and without the ten that are left
 
 
 def test_the_faster_one_of_the_same_score_is_recommended():
