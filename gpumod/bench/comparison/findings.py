@@ -150,7 +150,7 @@ def _paired(kind: Kind, first: Metric, second: Metric, cases: Sequence[str]) -> 
 
 
 def _blocks(values: Sequence[float]) -> Sequence[float]:
-    """Values as they are; very many as means of neighbours, whose mean spreads as that of all of them does."""
+    """Values as they are; very many as means of neighbours: their mean spreads as that of all does."""
     size = math.ceil(len(values) / _MOST_PAIRS)
     if size == 1:
         return values
