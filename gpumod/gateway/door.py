@@ -226,7 +226,11 @@ class GatewayDoor:
 
         Not while it drains either: an engine that is told to end may wait until its clients have hung up.
         """
-        return self._admission.admits(service) and self._admission.generation(service) == generation
+        return self._admission.admits(service) and not self.gone(service, generation)
+
+    def gone(self, service: ServiceId, generation: int) -> bool:
+        """Whether no process of this attempt is left."""
+        return self._admission.generation(service) != generation
 
     # --- inside ----------------------------------------------------------------------------------------
 

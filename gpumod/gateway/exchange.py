@@ -204,3 +204,7 @@ class Door(Protocol):
     def current(self, service: ServiceId, generation: int) -> bool:
         """Whether connections to this attempt of a service are still of use."""
         ...
+
+    def gone(self, service: ServiceId, generation: int) -> bool:
+        """Whether no process of this attempt is left: nothing more comes from it."""
+        ...

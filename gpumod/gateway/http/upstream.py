@@ -38,7 +38,7 @@ class Listener(Protocol):
 class EngineConnection(asyncio.Protocol):
     """One connection to an engine; it belongs to the pool, or to who took it."""
 
-    __slots__ = ("_gone", "_pool", "heads", "idle_since", "key", "transport", "user")
+    __slots__ = ("_gone", "_orphan", "_pool", "heads", "idle_since", "key", "transport", "user")
 
     transport: asyncio.Transport
 
@@ -49,9 +49,11 @@ class EngineConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.heads = AnswerHeads(pool.limits)
         self._gone = False
+        self._orphan = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
         if self.user is not None:
@@ -64,8 +66,7 @@ class EngineConnection(asyncio.Protocol):
         user, self.user = self.user, None
         if user is not None:
             user.lost(exc)
-        else:
-            self._pool.forget(self)
+        self._pool.lost(self)
 
     def pause_writing(self) -> None:
         if self.user is not None:
@@ -83,14 +84,22 @@ class EngineConnection(asyncio.Protocol):
         )
 
     def pause_reading(self) -> None:
-        """Let the engine wait with what it sends."""
-        if not self.transport.is_closing():
+        """Let the engine wait with what it sends, unless it is gone."""
+        if not self._orphan and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take what the engine sends."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def orphan(self) -> None:
+        """The engine is gone: read what it has left in the system's buffer, however slow the client is.
+
+        Else the request would seem to be inside the engine's next attempt until its client has read on.
+        """
+        self._orphan = True
+        self.resume_reading()
 
     def cut(self) -> None:
         """Close at once. Its user hears nothing of it: an engine that reads of it stops generating."""
@@ -111,6 +120,7 @@ class Pool:
         self.limits = limits
         self._clock = clock
         self._idle: dict[_Key, list[EngineConnection]] = {}
+        self._open: dict[_Key, set[EngineConnection]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._closed = False
         door.subscribe(self._changed)
@@ -161,8 +171,17 @@ class Pool:
         else:
             one.transport.close()
 
-    def forget(self, one: EngineConnection) -> None:
-        """An idle connection is gone."""
+    def made(self, one: EngineConnection) -> None:
+        """A connection is open."""
+        self._open.setdefault(one.key, set()).add(one)
+
+    def lost(self, one: EngineConnection) -> None:
+        """A connection is gone."""
+        same = self._open.get(one.key)
+        if same is not None:
+            same.discard(one)
+            if not same:
+                del self._open[one.key]
         idle = self._idle.get(one.key)
         if idle and one in idle:
             idle.remove(one)
@@ -171,6 +190,9 @@ class Pool:
         for key in [key for key in self._idle if not self._door.current(key[0], key[1])]:
             for one in self._idle.pop(key):
                 one.transport.close()
+        for key in [key for key in self._open if self._door.gone(key[0], key[1])]:
+            for one in tuple(self._open[key]):
+                one.orphan()
 
     def sweep(self, now: float) -> None:
         """Close what was idle for too long."""

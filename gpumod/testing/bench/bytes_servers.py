@@ -105,6 +105,10 @@ class _Open:
         del service, generation
         return True
 
+    def gone(self, service: ServiceId, generation: int) -> bool:
+        del service, generation
+        return False
+
 
 class _Bare(asyncio.Protocol):
     """A proxy without keys, bounds, pool or retries: one connection to the engine for one of a client's."""

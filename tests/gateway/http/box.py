@@ -115,6 +115,9 @@ class ScriptedDoor:
     def current(self, service: ServiceId, generation: int) -> bool:
         return generation == self.generation
 
+    def gone(self, service: ServiceId, generation: int) -> bool:
+        return generation != self.generation
+
     async def ended(self, count: int = 1) -> Transfer:
         """Wait until so many passages have ended; the last one."""
         await until(lambda: len(self.transfers) >= count)

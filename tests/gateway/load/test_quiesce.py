@@ -86,3 +86,28 @@ async def test_a_drain_waits_for_the_gateways_requests_where_the_engine_counts_n
         assert await asked is Outcome.ANSWERED
         assert "quiet" in told(record, StepKind.DRAIN)
         await client.close()
+
+
+async def test_a_client_that_reads_nothing_is_not_inside_the_next_attempt(box: RealBox) -> None:
+    box.preset("chat", Script(host_mib=20), drain={"deadline": "300ms", "then": "cut"})
+    box.mode("chat", "chat")
+    async with plane(box) as live:
+        await live.switch("chat")
+        reader, writer = await asyncio.open_connection("127.0.0.1", live.port, limit=1024)
+        writer.write(Ask("one", "chat", Kind.SLOW, events=2000).bytes())
+        await reader.readuntil(b"data: ")
+        await live.until("it is inside", lambda: live.gate.in_flight(CHAT) == 1)
+        record = await live.switch("blank")
+        assert "1 requests in flight" in told(record, StepKind.DRAIN)
+        await live.switch("chat")
+        assert live.gate.in_flight(CHAT) == 0
+        record = await live.switch("blank")
+        assert "quiet" in told(record, StepKind.DRAIN)
+        # What was on its way is still read, up to an event that the engine could not finish.
+        text = b""
+        while data := await reader.read(2**20):
+            text = (text + data)[-500:]
+        assert b"[DONE]" not in text
+        writer.close()
+        await writer.wait_closed()
+        await live.assert_quiet()
