@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers, MutableHeaders
 
 from gpumod.access import Denied, RequestFacts, judge
-from gpumod.access.rules import too_large
-from gpumod.api.problems import internal, model_problem, problem, wrong_method
+from gpumod.access.rules import API, too_large
+from gpumod.api.problems import internal, model_problem, nothing_at, problem, wrong_method
 from gpumod.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class Guard:
         if isinstance(verdict, Denied) and verdict.status == 415 and present and facts.method not in present:
             # How to send a body matters less than that nothing here takes one.
             return wrong_method(facts.path, present)
+        elsewhere = not facts.path.startswith((API, _MODELS))
+        if isinstance(verdict, Denied) and verdict.status in {401, 403} and elsewhere and not present:
+            # Where others have theirs, clients look for what they know; there is nothing to protect.
+            return nothing_at(facts.path)
         if isinstance(verdict, Denied):
             _log.info("denied %s: %s", facts.method, verdict.error.detail)
             if facts.path.startswith(_MODELS):

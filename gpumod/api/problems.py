@@ -86,12 +86,17 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
     path = clean(request.url.path)
     if error.status_code == 404:
-        return problem(NotFoundError(f"there is nothing at {path}"))
+        return nothing_at(request.url.path)
     if error.status_code == 405:
         return wrong_method(path, request.app.state.routes.methods(request.url.path))
     # FastAPI's 400 is a body that is not even text; to a caller that is one more unreadable body.
     status = 422 if error.status_code == 400 else error.status_code
     return problem(InvalidRequestError(clean(str(error.detail))), status=status)
+
+
+def nothing_at(path: str) -> Response:
+    """The answer to a path that there is not."""
+    return problem(NotFoundError(f"there is nothing at {clean(path)}"))
 
 
 def wrong_method(path: str, methods: Collection[str]) -> Response:

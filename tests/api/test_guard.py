@@ -51,6 +51,20 @@ async def test_keys_for_models_also_come_as_anthropics_clients_send_them(api: Bu
     assert (await client.get(f"{API}/status", headers={"x-api-key": "t0ken"})).status_code == 401
 
 
+@pytest.mark.parametrize("key", [None, "wrong", "t0ken"])
+@pytest.mark.parametrize("path", ["/api/tags", "/api/v1/models", "/props", "/version", "/models"])
+async def test_where_other_products_have_theirs_nothing_is_whoever_asks(
+    api: Build, path: str, key: str | None
+) -> None:
+    """Clients stop looking at 401 and 403, as if they had found something."""
+    _, client = api(access=AccessRules(keys=(Key("agent", digest("t0ken"), frozenset({Scope.INFER})),)))
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    assert (await client.get(path, headers=headers)).status_code == 404
+    assert (await client.post(path, headers=headers, json={})).status_code == 404
+    assert (await client.get(f"{API}/none", headers=headers)).status_code in {401, 403}
+    assert (await client.get("/metrics", headers=headers)).status_code in {401, 403}
+
+
 async def test_no_key_is_ever_logged(api: Build, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     _, client = api(access=AccessRules(keys=(OPS,)))
