@@ -112,7 +112,9 @@ def _p(p: float) -> str:
 
 
 def _left_out(numbers: Numbers) -> str:
-    return f", {numbers.left_out} cases of one of them alone left out" if numbers.left_out else ""
+    if not numbers.left_out:
+        return ""
+    return f", {numbers.left_out} case{'s' * (numbers.left_out > 1)} of one of them alone left out"
 
 
 def _few(numbers: Numbers) -> str:

@@ -74,7 +74,8 @@ _SLOPE: Final = (
     "the card. "
 )
 MEMORY_HOUR: Final = Formula(
-    "soak.memory.hour.v1", "bytes/h", f"{_SLOPE}Over the hours at which they were read.",
+    "soak.memory.hour.v1", "bytes/h",
+    f"{_SLOPE}Over the hours at which they were read; none where those are less than two minutes.",
     larger_is_better=False, pooling=Pooling.OWN,
 )  # fmt: skip
 MEMORY_REQUEST: Final = Formula(

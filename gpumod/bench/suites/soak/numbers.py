@@ -14,6 +14,8 @@ from gpumod.bench.suites.soak import formulas as f
 from gpumod.core.job import Metric, Outcome, Sample
 
 _HOUR: Final = 3600.0
+_LEAST_HOURS: Final = 120 / _HOUR
+"""From readings within less, what an engine takes while it warms up would be told as gigabytes an hour."""
 _SETTLED: Final = 3
 """With so many sessions or more, the first one's readings say nothing about growth."""
 _FAILED: Final = (Outcome.TIMEOUT, Outcome.REFUSED, Outcome.DISCONNECTED)
@@ -95,7 +97,9 @@ def _growth(samples: Sequence[Sample]) -> Iterator[Metric]:
         # What a session finds at its beginning is what the one before it has left: after requests only.
         looks = [look for one in settled for look in one.get(card, []) if look.after]
         sizes = [look.held for look in looks]
-        yield _slope(f.MEMORY_HOUR, card, [look.hours for look in looks], sizes)
+        hours = [look.hours for look in looks]
+        long_enough = bool(hours) and max(hours) - min(hours) >= _LEAST_HOURS
+        yield _slope(f.MEMORY_HOUR, card, hours if long_enough else [], sizes)
         yield _slope(f.MEMORY_REQUEST, card, [look.requests for look in looks], sizes)
         every = [look.held for one in sessions for look in one.get(card, [])]
         key = f"{f.MEMORY_GROWTH.id}{AT}{card}"

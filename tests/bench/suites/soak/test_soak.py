@@ -144,7 +144,17 @@ async def test_none_of_many_silent_is_not_never():
     assert share.high == pytest.approx(16.11, abs=0.01), "0 of 20"
 
 
-async def test_growth_is_a_slope_for_each_card():
+async def test_seconds_are_no_hour():
+    """What is still taken at the beginning is not told as gigabytes an hour."""
+    held = [{"a": 10**7 * reading} for reading in range(12)]
+    samples, _ = await soak([WELL], 3, held=held)
+    found = metrics(samples)
+    assert (found["soak.memory.hour.v1@a"].value, found["soak.memory.hour.v1@a"].count) == (None, 6)
+    assert found["soak.memory.request.v1@a"].value is not None
+
+
+async def test_growth_is_a_slope_for_each_card(monkeypatch):
+    monkeypatch.setattr("gpumod.bench.suites.soak.numbers._LEAST_HOURS", 5 / 3600)
     # a: grows at first use, then by 10 bytes with every request, which takes a second; b: stays; c: by 30
     # bytes with every session.
     sizes = [0, *(1000 + 10 * request for request in range(1, 10))]
