@@ -1,10 +1,13 @@
 """Which paths are the gateway's, and what they become at the engine."""
 # ruff: noqa: E501 - tables of cases
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gpumod.gateway.exchange import Dialect
-from gpumod.gateway.routes import is_gateway, methods_of, route_of
+from gpumod.gateway.routes import ROUTES, is_gateway, methods_of, route_of
 
 POSTED = [
     "chat/completions", "completions", "responses", "embeddings", "rerank", "audio/transcriptions", "audio/speech",
@@ -60,3 +63,11 @@ def test_engines_own_routes_name_their_service(method, path, engine):
 def test_what_changes_an_engine_is_not_passed_on(method, path):
     assert is_gateway(path.encode())
     assert route_of(method.encode(), path.encode()) is None
+
+
+def test_the_page_has_every_route_and_no_other():
+    page = (Path(__file__).parents[2] / "docs/gateway.md").read_text()
+    described = re.findall(r"^\| `(GET|POST) (/v1/[^`]*)` \|", page, re.MULTILINE)
+    models = {(b"GET", b"/v1/models"), (b"GET", b"/v1/models/{name}")}  # the control plane answers these
+    assert len(described) == len(set(described))
+    assert {(method.encode(), path.encode()) for method, path in described} == {*ROUTES, *models}
