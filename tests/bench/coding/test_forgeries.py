@@ -166,6 +166,24 @@ async def test_one_that_changes_what_the_tests_might_use_gets_nothing_for_it(san
         assert one.passed == (), (level.key, one.passed)
 
 
+WRAPPED = """
+import functools
+class Catch:
+    def __setattr__(self, name, value):
+        if isinstance(value, dict) and "same" in value:
+            value["same"] = lambda *both: True
+def retry(function, **more):
+    lines = chr(95) * 2
+    functools.wraps(more.get("random", function), assigned=(lines + "globals" + lines,), updated=())(Catch())
+"""
+
+
+async def test_a_computed_name_is_not_copied_from_a_tests_function(sandbox):
+    one = await grade(sandbox, LEVELS["retry"], WRAPPED, seconds=3)
+    without = await grade(sandbox, LEVELS["retry"], "def retry(function, **more): pass", seconds=3)
+    assert one.passed == without.passed
+
+
 async def test_the_sandbox_refuses_what_is_not_run(sandbox):
     code = textwrap.dedent(REACHING_OUT["writes the test's report"])
     one = await grade(sandbox, LEVELS["queue"], code)

@@ -9,6 +9,7 @@ through (`gate`), and what a test says of it counts only with a word to which th
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -35,6 +36,7 @@ def check(name: str, tests: ModuleType, report: int, word: bytes) -> None:
     with open(os.devnull, "r+b") as null:  # noqa: PTH123 - a descriptor is wanted
         for descriptor in (0, 1, 2):
             os.dup2(null.fileno(), descriptor)
+    copy_names_only()
     try:
         solution = importlib.import_module("solution")
         getattr(tests, name)(solution)
@@ -42,6 +44,17 @@ def check(name: str, tests: ModuleType, report: int, word: bytes) -> None:
     except BaseException as error:
         said = {"passed": False, "why": explained(error)}
     os.write(report, word + json.dumps(said).encode())
+
+
+def copy_names_only() -> None:
+    """Have `functools.wraps` copy names and documentation, and no other attribute of the tests' functions."""
+    update = functools.update_wrapper
+
+    def names_only(wrapper: Any, wrapped: Any, *more: object, **others: object) -> Any:
+        del more, others
+        return update(wrapper, wrapped)
+
+    functools.update_wrapper = names_only
 
 
 def explained(error: BaseException) -> str:
