@@ -219,7 +219,14 @@ class GatewayDoor:
 
     def subscribe(self, on_change: Callable[[], None]) -> None:
         """Be told when services may have gone."""
-        self._admission.subscribe(on_change)
+
+        def shielded() -> None:
+            try:
+                on_change()
+            except Exception:  # noqa: BLE001 - it is called amid the supervisor's steps, and must not fail them
+                _log.exception("the gateway could not follow a change of the box")
+
+        self._admission.subscribe(shielded)
 
     def current(self, service: ServiceId, generation: int) -> bool:
         """Whether connections to this attempt of a service are still of use.
