@@ -79,18 +79,21 @@ class EngineConnection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request can be sent: it is open, and the last one was taken whole."""
-        return (
-            not self._gone and not self.transport.is_closing() and not self.transport.get_write_buffer_size()
-        )
+        return self._open and not self.transport.get_write_buffer_size()
+
+    @property
+    def _open(self) -> bool:
+        """Whether anything may be asked of the transport; uvloop's raise once their handle is closed."""
+        return not self._gone and not self.transport.is_closing()
 
     def pause_reading(self) -> None:
         """Let the engine wait with what it sends, unless it is gone."""
-        if not self._orphan and not self.transport.is_closing():
+        if not self._orphan and self._open:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take what the engine sends."""
-        if not self.transport.is_closing():
+        if self._open:
             self.transport.resume_reading()
 
     def orphan(self) -> None:
