@@ -74,7 +74,8 @@ def job_blocks(job: Job, results: Sequence[Result]) -> list[Block]:
     if job.state.ended and job.reason:
         blocks.append(line(job.reason, "dim"))
     blocks += [line(text, "dim") for text in _conditions(job)]
-    for result in results:
+    order = {target: place for place, target in enumerate(job.request.targets)}
+    for result in sorted(results, key=lambda one: order.get(one.target, len(order))):
         blocks += [Text(()), *result_blocks(result)]
     return blocks
 

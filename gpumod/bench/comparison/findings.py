@@ -8,9 +8,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from gpumod.bench.comparison.words import Numbers, sentence
+from gpumod.bench.formulas import AT, Pooling
 from gpumod.bench.statistics import Verdict, fisher_exact, mcnemar_exact, paired_bootstrap
 from gpumod.core.comparison import Finding
 from gpumod.core.job import Metric
@@ -96,7 +98,7 @@ def _common(kinds: set[Kind]) -> Kind:
 
 def _kind(metric: Metric) -> Kind:
     values = list(metric.by_case.values())
-    if metric.value is None:
+    if metric.value is None or metric.formula.partition(AT)[0] in _no_means():
         return Kind.OTHER
     if not values:
         exact = abs(metric.value * metric.count - round(metric.value * metric.count)) < _NEAR
@@ -109,6 +111,15 @@ def _kind(metric: Metric) -> Kind:
         return Kind.RATE if near else Kind.OTHER
     near = math.isclose(metric.value, mean, rel_tol=_NEAR, abs_tol=1e-12)
     return Kind.MEAN if near else Kind.OTHER
+
+
+@cache
+def _no_means() -> frozenset[str]:
+    """Formulas of sums, maxima, first readings and ratios: where all cases agree, they look like a mean."""
+    from gpumod.bench.formulas_page import formulas
+
+    poolings = {Pooling.FIRST, Pooling.MOST, Pooling.SUM, Pooling.RATIO}
+    return frozenset(one.id for those in formulas().values() for one in those if one.pooling in poolings)
 
 
 def _unpaired(first: Metric, second: Metric) -> Numbers:

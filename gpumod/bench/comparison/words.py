@@ -18,6 +18,9 @@ _VERBS: Final = {
     "speed.throughput.v1": "serves requests at once", "speed.together.decode.v1": "decodes beside others",
 }  # fmt: skip
 
+_SMALL: Final = 0.01
+"""An interval within it has a digit more, or a shown difference would look like none."""
+
 Trials = tuple[int, int]
 
 
@@ -82,7 +85,8 @@ def _evidence(metric: Metric, numbers: Numbers, tested: Tested) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{100 * low:+.0f} to {100 * high:+.0f} %"
+    digits = 1 if 0 < max(abs(low), abs(high)) < _SMALL else 0
+    return f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f} %"
 
 
 def _against(metric: Metric, numbers: Numbers) -> str:

@@ -63,6 +63,23 @@ def test_fifteen_iterations_of_qat_against_imatrix():
     assert "cannot be credited to any one of them alone" in found.credit
 
 
+@pytest.mark.parametrize("formula", ["speed.memory.peak.v1", "speed.memory.idle.v1", "soak.ended.v1@refused"])
+def test_a_maximum_that_never_changed_is_no_mean_of_as_many_samples(formula):
+    """One reading that was taken twelve times is one piece of evidence."""
+    base, other = (
+        Metric(formula, held, "bytes", None, None, 12, False, {f"c{n}": held for n in range(12)})
+        for held in (18_450_000.0, 18_460_000.0)
+    )
+    found = finding(base, other, ("a", "b"))
+    assert (found.verdict, found.p, found.better) == ("not tested", None, None)
+
+
+def test_a_small_difference_that_is_shown_does_not_look_like_none():
+    base = numbers("speed.decode.client.v1", "tokens/s", [100.0 + n / 100 for n in range(12)])
+    other = numbers("speed.decode.client.v1", "tokens/s", [99.6 + n / 100 for n in range(12)])
+    assert "(-0.4 to -0.4 %, n=12 pairs)" in finding(base, other, ("a", "b")).sentence
+
+
 def test_very_many_pairs_are_taken_together_before_they_are_resampled(monkeypatch):
     from gpumod.bench.comparison import findings
 
