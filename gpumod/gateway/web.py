@@ -44,13 +44,13 @@ def models_router(deps: WebDeps) -> APIRouter:
     """The routes below `/v1` that the control plane answers."""
     router = APIRouter(tags=["models"], include_in_schema=False)
 
-    @router.get("/v1/models")
+    @router.api_route("/v1/models", methods=["GET", "HEAD"])
     async def models(request: Request) -> JSONResponse:
         found = await _listing(deps, request)
         told = anthropic_list if _is_anthropic(request) else openai_list
         return JSONResponse(told(found, deps.created))
 
-    @router.get("/v1/models/{name:path}")
+    @router.api_route("/v1/models/{name:path}", methods=["GET", "HEAD"])
     async def model(request: Request, name: str) -> JSONResponse:
         found = next((one for one in await _listing(deps, request) if one.name == name), None)
         if found is None:

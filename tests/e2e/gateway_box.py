@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEY: Final = "the-key-of-everything"
 CONTEXT: Final = 65536
 """Tokens; agents ask for 64,000 at least."""
-HI: Final = [{"role": "user", "content": "hi"}]
+HI: Final[list[Any]] = [{"role": "user", "content": "hi"}]
 ENDLESS: Final = 60_000
 """Tokens of an answer that nobody waits for: it ends because its client has gone."""
 TOOLS: Final = [

@@ -1,5 +1,6 @@
 """Models of other modes by their names, clients that leave, and a daemon that ends: before real engines."""
 
+import asyncio
 import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import anthropic
 import openai
 import pytest
+from openai import AsyncOpenAI
 
 from gpumod.core.switch import SwitchState
 from gpumod.testing.engine_server import Script
-from tests.e2e.gateway_box import ENDLESS, HI
+from tests.e2e.gateway_box import ENDLESS, HI, KEY
 
 pytest.importorskip("xllamacpp", reason="the embedded extra is not installed")
 
@@ -113,6 +115,19 @@ def test_names_of_services_aliases_and_routes_go_where_they_say(box):
     arrives(box, "small")
 
 
+def test_requests_for_two_modes_at_once_are_all_answered(box):
+    """Many more than may wait: the others come again."""
+    names = ["chat", "smart"] * 20
+
+    async def all_of_them():
+        async with AsyncOpenAI(base_url=f"{box.url}/v1", api_key=KEY, max_retries=20) as client:
+            asked = (client.chat.completions.create(model=name, messages=HI, max_tokens=4) for name in names)
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(all_of_them())
+    assert [answer.model for answer in answers] == ["chat", "code"] * 20
+
+
 def test_who_is_asked_may_decide(box):
     with box.openai() as client:
         with pytest.raises(openai.ConflictError) as refused:
@@ -208,7 +223,7 @@ def test_beyond_the_queues_bound_the_clients_own_retry_gets_through(box):
         busy.enter_context(box.busy("chat"))
         waits = [queue.enter_context(waiting(box, "code")) for _ in range(QUEUE)]
         assert [next(lines) for lines in waits] == [": waiting"] * QUEUE
-        status, after = clients_retry(box, "the-key-of-everything", "code", busy.close)
+        status, after = clients_retry(box, KEY, "code", busy.close)
         assert [list(lines)[-2] for lines in waits] == ["data: [DONE]"] * QUEUE
     assert status == 503
     assert after >= 1

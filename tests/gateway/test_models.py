@@ -77,6 +77,13 @@ def test_one_model_by_its_name(client):
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
+def test_whoever_only_asks_whether_it_is_there_is_told(client):
+    name = client.get("/v1/models").json()["data"][0]["id"]
+    assert client.head("/v1/models").status_code == 200
+    assert client.head(f"/v1/models/{name}").status_code == 200
+    assert client.head("/v1/models/none").status_code == 404
+
+
 def test_anthropics_clients_get_their_own_shape(client):
     answer = client.get("/v1/models", headers={"anthropic-version": "2023-06-01"}).json()
     assert answer["data"][0]["type"] == "model"
