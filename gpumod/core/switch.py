@@ -17,6 +17,10 @@ RECOVERY: Final = "recovery"
 RESTART: Final = "restart policy"
 DAEMON_NAMES: Final = frozenset({RECOVERY, RESTART})
 """Who asks for a switch when the daemon itself does."""
+ON_DEMAND: Final = "on demand"
+"""Who asks for a switch when requests for a model do; the name of their key follows."""
+IDLE: Final = "idle"
+"""Who asks for a switch when nobody asks for a service any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """The gateway of a real daemon: killed while requests run and wait, and with a benchmark job beside it."""
 
 import asyncio
+import contextlib
+import itertools
 import json
+import threading
+from collections import Counter
 
 import pytest
 
@@ -92,6 +96,29 @@ def test_a_daemon_killed_under_requests_leaves_engines_that_serve_the_next_ones(
     assert all("cut" not in step.detail for step in blank.steps)
 
 
+@contextlib.contextmanager
+def hammering(box, *models):
+    """Meanwhile somebody asks for models again and again; all outcomes are told at the end."""
+    over, found = threading.Event(), Counter()
+
+    async def hammer():
+        client = Client(box.port)
+        for number in itertools.count():
+            if over.is_set():
+                break
+            found[await client.ask(Ask(f"h{number}", models[number % len(models)]))] += 1
+            await asyncio.sleep(0.01)
+        await client.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hammer()))
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_requests_do_not_take_the_box_from_a_job_and_are_noted_by_it(box):
     pytest.importorskip("xllamacpp", reason="the embedded extra is not installed")
     model = box.root / "tiny.gguf"
@@ -101,24 +128,26 @@ def test_requests_do_not_take_the_box_from_a_job_and_are_noted_by_it(box):
         f"{{id: tiny, engine: llama.cpp, binary: embedded, model: {model}, context: 1024, slots: 1, "
         f'vram: 600MiB, llama: {{threads: 1}}, env: {{TEST_BOX: "{box.root}/"}}}}',
     )
+    (box.root / "gate").touch()
     parameters = {"depths": [32], "concurrency": [], "tokens": 8, "repeats": 12}
     with box.client() as client:
         client.reload()
         job = client.submit_job(Work("speed", ["tiny"], parameters))
-        box.wait_until("it measures", lambda: client.samples(job.id))
-        switches = len(client.switches())
-        found = asyncio.run(ask_all(box, *(Ask(f"j{n}", name) for n, name in enumerate(["chat", "code"]))))
-        assert found == [Outcome.RETRYABLE] * 2
-        assert client.job(job.id).state is JobState.RUNNING
-        asyncio.run(ask_tiny(box))
-        assert len(client.switches()) == switches
-        box.wait_until("the job is over", lambda: client.job(job.id).state.ended)
+        with hammering(box, "chat", "code") as found:
+            box.wait_until("it measures", lambda: client.samples(job.id), 30)
+            switches = len(client.switches())
+            asyncio.run(ask_tiny(box))
+            assert client.job(job.id).state is JobState.RUNNING
+            assert len(client.switches()) == switches
+            box.wait_until("the job is over", lambda: client.job(job.id).state.ended)
         ended = client.job(job.id)
-        assert (ended.state, ended.reason) == (JobState.DONE, "")
+        assert (ended.state, ended.reason, ended.attempt) == (JobState.DONE, "", 1)
+        assert found[Outcome.RETRYABLE]
         (result,) = client.results(job.id)
         assert result.provenance["requests"]["others"]["generated_tokens"] > 0
         assert result.integrity
         assert asyncio.run(ask_all(box, Ask("later", "chat"))) == [Outcome.ANSWERED]
+        box.wait_until("the box is settled", lambda: client.status().state is BoxState.SETTLED)
         assert client.status().mode == "chat"
 
 

@@ -14,7 +14,7 @@ from gpumod.bench.worker.targets import Aim
 from gpumod.core.job import JobPhase, JobRecord, JobState
 from gpumod.core.names import SwitchId
 from gpumod.core.service import Desired
-from gpumod.core.switch import DAEMON_NAMES, SwitchRecord, SwitchState
+from gpumod.core.switch import DAEMON_NAMES, IDLE, ON_DEMAND, SwitchRecord, SwitchState
 
 _CHANGED = frozenset({SwitchState.COMMITTED, SwitchState.FAILED})
 
@@ -163,9 +163,14 @@ def intruder_of(
 
 
 def is_intrusion(record: SwitchRecord, name: str, services: frozenset[str]) -> bool:
-    """Whether a switch takes the box away from a job. Arguments as in `intruder_of`."""
+    """Whether a switch takes the box away from a job. Arguments as in `intruder_of`.
+
+    What requests or idle policies ask for never breaks a lease: it came in before the job had one, and the
+    job goes to its target again.
+    """
     request = record.request
-    if request.by == name or request.by in DAEMON_NAMES:
+    of_the_daemon = request.by in DAEMON_NAMES or request.by == IDLE
+    if request.by == name or of_the_daemon or request.by.partition(":")[0] == ON_DEMAND:
         return False
     one = request.start or request.stop or request.restart
     beside = one is not None and not request.force and one not in services

@@ -7,7 +7,7 @@ import logging
 from gpumod.core.errors import GpumodError, SwitchRunningError
 from gpumod.core.plan import RefusalCode, Refused
 from gpumod.core.ports import Switching
-from gpumod.core.switch import SwitchRecord
+from gpumod.core.switch import ON_DEMAND, SwitchRecord
 from gpumod.gateway.demand.explaining import facts_of
 from gpumod.gateway.demand.values import Began, Begin, Broke, Busy, Declined, Explained, Goal
 
@@ -19,7 +19,7 @@ async def begin(
 ) -> tuple[Began | Declined | Busy | Broke, SwitchRecord | None]:
     """Ask for a switch; with what came of it, its record where there is one."""
     attempt = wanted.attempt
-    wish = wanted.goal.request(f"on demand: {wanted.key}" if wanted.key else "on demand")
+    wish = wanted.goal.request(f"{ON_DEMAND}: {wanted.key}" if wanted.key else ON_DEMAND)
     try:
         answer = await switching.begin(wish)
     except SwitchRunningError:

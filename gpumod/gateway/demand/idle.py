@@ -8,9 +8,9 @@ from typing import Final
 
 from gpumod.core.names import BLANK, ModeId, ServiceId
 from gpumod.core.spec import Idle, IdleAction
-from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import IDLE, SwitchRecord, SwitchRequest, SwitchState
 
-BY: Final = "idle"
+BY: Final = IDLE
 """Who asks, in the journal: what was stopped so is started again by a request."""
 LOOK_AGAIN: Final = 30.0
 """Seconds until what was due, but not allowed, is looked at again: a lease ends without a sign."""
