@@ -9,6 +9,7 @@ from gpumod.bench.worker.provenance import completed, provenance_of, with_contex
 from gpumod.bench.worker.targets import Aim
 from gpumod.bench.worker.weights import weights_of
 from gpumod.core.job_ports import Endpoint
+from gpumod.core.names import ServiceId
 from gpumod.testing.gguf import TINY, write_gguf
 from gpumod.testing.shapes.builder import Model
 from tests.store.samples import LAUNCH, desired, service
@@ -34,8 +35,9 @@ async def test_secrets_of_a_command_line_are_not_even_kept(make_bench):
     argv = ("env", "HF_TOKEN=a", "vllm", "serve", "--api-key", "b", "--hf-token=c", "--port", "1")
     started = replace(service(), launch=replace(LAUNCH, argv=argv))
     status = replace(await bench.box.supervisor.status(), services=(started,))
-    told = provenance_of(Aim("chat", desired(), "chat", frozenset({"chat"})), status)
-    assert told["services"][0]["argv"] == [
+    told = provenance_of(Aim("chat", desired(), ServiceId("chat"), frozenset({ServiceId("chat")})), status)
+    (kept,) = json.loads(json.dumps(told))["services"]
+    assert kept["argv"] == [
         "env", "HF_TOKEN=***", "vllm", "serve", "--api-key", "***", "--hf-token=***", "--port", "1",
     ]  # fmt: skip
 

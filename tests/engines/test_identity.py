@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import subprocess
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -36,7 +37,7 @@ def test_a_program_is_asked_as_that_user():
 def test_a_harness_runs_as_that_user(tmp_path):
     tmp_path.chmod(0o755)
     environment = {"PATH": "/usr/bin:/bin"}
-    ran = on_the_daemons_loop(process.run(("id", "-un"), environment, "/", 30, "nobody"))
+    ran = on_the_daemons_loop(process.run(("id", "-un"), environment, Path("/"), 30, "nobody"))
     assert (ran.status, ran.output) == (0, b"nobody\n")
 
 

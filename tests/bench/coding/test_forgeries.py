@@ -110,7 +110,7 @@ def test_an_object_that_equals_everything_equals_nothing(found, expected, answer
 
 def test_an_exception_of_another_kind_is_none_of_the_right_kind():
     class Pretending(Exception):
-        __class__ = ValueError
+        __class__ = ValueError  # type: ignore[assignment]
 
     with pytest.raises(Pretending), raises(ValueError):
         raise Pretending

@@ -247,7 +247,7 @@ def test_parameters_are_json_and_full():
 
 
 def test_the_default_can_show_a_difference_beside_a_hundred_others():
-    repeats = SPEED.parameters({})["repeats"]
+    repeats = int(str(SPEED.parameters({})["repeats"]))
     tested = paired_bootstrap([100.0] * repeats, [101.0 + n / 100 for n in range(repeats)], resamples=200)
     assert tested.verdict is Verdict.HIGHER
     assert tested.p * 100 <= 0.05
