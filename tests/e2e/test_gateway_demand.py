@@ -247,7 +247,7 @@ def scripted_box(make_gateway_box, drain):
 
 def test_at_its_end_running_streams_finish_and_who_waits_is_told_to_come_again(make_gateway_box):
     box = scripted_box(make_gateway_box, "30s")
-    slow = {"model": "a", "messages": HI, "max_tokens": 40, "extra_body": {"seconds": 3}}
+    slow = {"model": "a", "messages": HI, "max_tokens": 40, "extra_body": {"seconds": 2}}
     with ThreadPoolExecutor() as pool, box.openai(max_retries=0) as client:
         stream = client.chat.completions.create(stream=True, **slow)
         first = next(iter(stream))
