@@ -99,7 +99,8 @@ def test_a_daemon_killed_under_requests_leaves_engines_that_serve_the_next_ones(
 @contextlib.contextmanager
 def hammering(box, *models):
     """Meanwhile somebody asks for models again and again; all outcomes are told at the end."""
-    over, found = threading.Event(), Counter()
+    over = threading.Event()
+    found: Counter[Outcome] = Counter()
 
     async def hammer():
         client = Client(box.port)

@@ -53,7 +53,6 @@ class EngineConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
-        self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
         if self.user is not None:
@@ -161,6 +160,9 @@ class Pool:
                 _, made = await loop.create_connection(lambda: EngineConnection(self, key), _HOST, key[2])
         except (OSError, TimeoutError):
             made = None
+        if made is not None:
+            # Not before: uvloop tells nobody of a connection that is lost because its making was cancelled.
+            self._open.setdefault(key, set()).add(made)
         on_connected(made)
 
     def release(self, one: EngineConnection, *, keep: bool) -> None:
@@ -173,10 +175,6 @@ class Pool:
             idle.append(one)
         else:
             one.transport.close()
-
-    def made(self, one: EngineConnection) -> None:
-        """A connection is open."""
-        self._open.setdefault(one.key, set()).add(one)
 
     def lost(self, one: EngineConnection) -> None:
         """A connection is gone."""

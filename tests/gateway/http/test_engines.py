@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from gpumod.gateway.exchange import Ending
+from gpumod.gateway.exchange import Ending, Passage
 from gpumod.gateway.http.framing import Chunks, MalformedError
 from gpumod.gateway.http.limits import Limits
-from tests.gateway.http.box import OK, Wire, always, gateway, get, once, post, request_of, until
+from gpumod.gateway.http.upstream import EngineConnection
+from tests.gateway.http.box import OK, SERVICE, Wire, always, gateway, get, once, post, request_of, until
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -242,3 +243,21 @@ def test_chunks_say_where_they_end():
     assert (chunks.done, chunks.parts, chunks.plain) == (True, [b"abc"], True)
     with pytest.raises(MalformedError):
         Chunks().feed(b"-3\r\n")
+
+
+async def test_a_connection_that_is_given_up_as_it_is_made_is_forgotten(monkeypatch: pytest.MonkeyPatch):
+    connected: list[EngineConnection | None] = []
+    made = EngineConnection.connection_made
+
+    def give_up(self: EngineConnection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        task.cancel()
+
+    async with gateway() as box:
+        monkeypatch.setattr(EngineConnection, "connection_made", give_up)
+        task = box.front.pool.connect(Passage(SERVICE, box.engine.port, 1, b"/", b""), connected.append)
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert connected == []
+        box.door.generation = 2
+        box.door.changed()  # asks nothing of a transport that is closed

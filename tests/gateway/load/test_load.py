@@ -149,6 +149,31 @@ async def killed(live: Plane) -> None:
     await asyncio.sleep(0.2)
 
 
+async def frozen(live: Plane) -> None:
+    """An engine stands still, and has to leave."""
+    await to_chat(live)
+    for pid in await live.pids("chat"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    await to_code(live)
+
+
+async def exits(live: Plane) -> None:
+    """An engine ends by itself."""
+    await to_chat(live)
+    with contextlib.suppress(OSError, AssertionError):  # requests may have switched meanwhile
+        await live.control("chat", exit_code=3, exit_after=0.0)
+    await asyncio.sleep(0.2)
+
+
+async def pre_empted(live: Plane) -> None:
+    """A switch is ended by a forced blank on its way."""
+    switching = asyncio.create_task(to_code(live))
+    await asyncio.sleep(0.05)
+    await to_blank_by_force(live)
+    await switching
+
+
 async def hung(live: Plane) -> None:
     """An engine answers nothing any more, and has to leave: what it has is cut."""
     await to_chat(live)
@@ -169,7 +194,7 @@ async def cut(live: Plane) -> None:
 
 
 SCENES: list[Scene] = [
-    to_code, to_chat, to_what_fails, killed, to_code, to_blank_by_force, to_chat, hung, cut, to_chat,
+    to_code, to_chat, to_what_fails, killed, to_code, frozen, to_blank_by_force, pre_empted, exits, hung, cut,
 ]  # fmt: skip
 
 
@@ -187,7 +212,7 @@ async def throw(box: RealBox, requests: int, scenes: list[Scene], seed: int) -> 
         load = Load(live, seed)
         async with load.clients(WORKERS):
             for number, scene in enumerate(scenes, 1):
-                load.supply(requests // len(scenes))
+                load.supply(requests * number // len(scenes) - load.made)
                 await scene(live)
                 due = requests * (number - 1) // len(scenes)
                 await live.until(f"{due} requests are over", lambda due=due: load.ended >= due)  # type: ignore[misc]
