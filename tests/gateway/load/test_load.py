@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -202,6 +203,15 @@ SCENES: list[Scene] = [
 def box() -> Iterator[RealBox]:
     with boxes() as make:
         yield box_of_modes(make())
+
+
+@pytest.fixture(autouse=True)
+def no_defect_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What the gateway keeps from the supervisor and from asyncio is told in the log alone."""
+    yield
+    rooms = ("gpumod.gateway", "asyncio")
+    records = [one for one in caplog.get_records("call") if one.levelno >= logging.ERROR]
+    assert [one.getMessage() for one in records if one.name.startswith(rooms)] == []
 
 
 async def throw(box: RealBox, requests: int, scenes: list[Scene], seed: int) -> Counter[Outcome]:
