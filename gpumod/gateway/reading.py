@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from gpumod.core.errors import InvalidRequestError
 from gpumod.gateway.demand.explaining import HEADER
 from gpumod.gateway.exchange import Request
 from gpumod.gateway.shape import Named, read
+
+_LONGEST: Final = 256
+"""Characters of a model's name: it is looked for, compared and told, and a body may have megabytes of it."""
 
 
 def named_by(request: Request) -> Named | None:
@@ -22,11 +26,17 @@ def named_by(request: Request) -> Named | None:
         request.stream = route.generates and _asks_for_stream(request)
         return None
     if request.upgrade:
-        request.model = dict(parse_qsl(request.query.decode("latin-1"))).get("model", "")
+        request.model = _bounded(dict(parse_qsl(request.query.decode("latin-1"))).get("model", ""))
         return None
     named = read(request.headers, request.body)
-    request.model, request.stream = named.model, named.stream
+    request.model, request.stream = _bounded(named.model), named.stream
     return named
+
+
+def _bounded(model: str) -> str:
+    if len(model) > _LONGEST:
+        raise InvalidRequestError(f"the model's name is longer than {_LONGEST} characters")
+    return model
 
 
 def _asks_for_stream(request: Request) -> bool:
