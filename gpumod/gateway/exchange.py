@@ -67,12 +67,12 @@ class Request:
     method: bytes
     path: bytes
     query: bytes
-    headers: Headers
+    headers: Headers = field(repr=False)  # a key stands there
     principal: Principal
     route: Route
     received: float
     upgrade: bool = False
-    body: bytes | bytearray = b""
+    body: bytes | bytearray = field(default=b"", repr=False)
     model: str = ""
     stream: bool = False
 
@@ -94,8 +94,8 @@ class Passage:
     port: int
     generation: int
     path: bytes
-    body: bytes | bytearray
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes | bytearray = field(repr=False)
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)  # a key stands there
     queued: float = 0.0
 
 
@@ -146,7 +146,7 @@ class Head:
     method: bytes
     path: bytes
     query: bytes
-    headers: Headers
+    headers: Headers = field(repr=False)
     unix: bool
     local_host: str
     peer: str

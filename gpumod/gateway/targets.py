@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpumod.core.names import ServiceId
@@ -30,7 +30,7 @@ class Target:
     generation: int
     served: str
     shape: RequestShape
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)  # the key stands there
 
 
 def read_engine_key(spec: ServiceSpec) -> bytes:

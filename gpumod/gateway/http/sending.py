@@ -8,7 +8,10 @@ from gpumod.gateway.http.requests import tokens
 
 KEYS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 """Where clients put their keys. Those are the gateway's business: an engine gets its own."""
-_LEFT_OUT = HOP_BY_HOP | KEYS | {b"host", b"content-length", b"expect", b"http2-settings"}
+_PROTOCOLS = b"sec-websocket-protocol"
+_KEY_PROTOCOL = b"openai-insecure-api-key."
+"""Before a key: a page that opens a websocket can send no other headers (OpenAI's Realtime API)."""
+_LEFT_OUT = HOP_BY_HOP | KEYS | {b"host", b"content-length", b"expect", b"http2-settings", _PROTOCOLS}
 _LEFT_OUT_PLAIN = _LEFT_OUT | {b"accept-encoding"}
 _USUAL = frozenset({b"keep-alive", b"Keep-Alive", b"close", b"Upgrade", b"upgrade"})
 
@@ -33,9 +36,22 @@ def _without(request: Request, passage: Passage, first: bytes, left_out: frozens
     return _finish(lines, request, passage)
 
 
+def _protocols(request: Request) -> bytes:
+    """The protocols that a websocket offers, without a key among them."""
+    offered = (
+        one.strip(b" \t")
+        for name, value in request.headers
+        if name == _PROTOCOLS
+        for one in value.split(b",")
+    )
+    return b", ".join(one for one in offered if not one.lower().startswith(_KEY_PROTOCOL))
+
+
 def _finish(lines: list[bytes], request: Request, passage: Passage) -> bytes:
     lines += [b"%b: %b" % header for header in passage.headers]
     if request.upgrade:
+        if protocols := _protocols(request):
+            lines.append(b"%b: %b" % (_PROTOCOLS, protocols))
         lines.append(b"connection: upgrade\r\nupgrade: websocket")
     elif passage.body or request.method not in {b"GET", b"HEAD", b"OPTIONS", b"DELETE"}:
         lines.append(b"content-length: %d" % len(passage.body))

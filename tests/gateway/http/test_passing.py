@@ -184,3 +184,27 @@ async def test_the_rest_of_an_answer_that_is_too_long_is_not_the_next_answer():
             await wire.send(get())
             assert await wire.exactly(len(OK)) == OK
         assert box.engine.made == 2
+
+
+@pytest.mark.parametrize(
+    ("offered", "passed"),
+    [
+        (["realtime, openai-insecure-api-key.s3cret, x"], b"sec-websocket-protocol: realtime, x\r\n"),
+        (["realtime", "OpenAI-Insecure-API-Key.s3cret"], b"sec-websocket-protocol: realtime\r\n"),
+        (["openai-insecure-api-key.s3cret"], b""),
+        (["realtime"], b"sec-websocket-protocol: realtime\r\n"),
+    ],
+)
+async def test_a_key_among_a_websockets_protocols_never_passes(offered: list[str], passed: bytes):
+    seen = []
+
+    async def play(wire: Wire) -> None:
+        seen.append((await request_of(wire))[0])
+        await wire.send(OK)
+
+    lines = [f"Sec-WebSocket-Protocol: {one}" for one in offered]
+    async with gateway(play) as box:
+        await box.ask(get("/v1/x", "Connection: Upgrade", "Upgrade: websocket", *lines))
+    assert b"s3cret" not in seen[0]
+    assert passed + b"connection: upgrade\r\n" in seen[0]
+    assert seen[0].count(b"sec-websocket-protocol") == bool(passed)
