@@ -84,10 +84,12 @@ class Gateway:
     async def drain(self) -> None:
         """Take no connections and no requests any more, answer who waits, and let the others finish.
 
-        They have `gateway.drain`; what is not done then is cut by `close`.
+        Connections without a request are closed: their clients come again, and the next daemon answers.
+        The others have `gateway.drain`; what is not done then is cut by `close`.
         """
         if self._front is not None:
             self._front.stop_accepting()
+            self._front.wind_down()
         await self._door.close(self._settings.drain)
 
     async def close(self, grace: float = 1.0) -> None:
@@ -123,6 +125,7 @@ def limits_of(settings: GatewaySettings) -> Limits:
     return replace(
         Limits(),
         body=settings.body_limit,
+        kept=max(Limits().kept, settings.body_limit),
         head_time=settings.head_timeout,
         body_time=settings.head_timeout,
         idle_time=settings.idle_timeout,

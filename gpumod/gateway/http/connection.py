@@ -428,6 +428,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The server ends: the answer under way is the last one."""
+        self.keep = False
         if self._state is _HEAD and self._received == _NOTHING:
             self._close()
         elif isinstance(self._running, Guest):
