@@ -253,6 +253,15 @@ class GatewayDoor:
         self, request: Request, key: _Key, named: Named | None, *, tries: int, queued: float = 0.0
     ) -> Passage | Answer | Waiting:
         """The way to a service that admits, or the queue. The key has counted the request."""
+        try:
+            return self._find_place(request, key, named, tries=tries, queued=queued)
+        except Exception:
+            key.meter.leave()  # whoever asked answers it
+            raise
+
+    def _find_place(
+        self, request: Request, key: _Key, named: Named | None, *, tries: int, queued: float
+    ) -> Passage | Answer | Waiting:
         target = self._targets.of(request.model)
         if target is not None:
             return self._let_in(request, key, named, target, tries=tries, queued=queued)

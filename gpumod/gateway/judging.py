@@ -12,6 +12,8 @@ from gpumod.gateway.routes import ROUTES, methods_of, route_of
 _LOOKED_AT: Final = frozenset(
     {b"host", b"origin", b"sec-fetch-site", b"authorization", b"x-api-key", b"api-key"}
 )
+_TWICE: Final = {b"origin": "null", b"sec-fetch-site": "cross-site"}
+"""What is taken for a header that only foreign pages have: sent twice, it is nobody's that is let in."""
 _REMEMBERED: Final = 1024
 _Sender = tuple[bool, str, str | None, str | None, str | None, bytes | None]
 """What decides about a sender; of a key its digest alone, as everywhere."""
@@ -104,11 +106,11 @@ def _facts(head: Head, found: dict[bytes, str | None], key: str | None) -> Reque
 
 
 def _values(headers: Headers) -> dict[bytes, str | None]:
-    """The headers that are looked at; None for one that was sent twice."""
+    """The headers that are looked at; None for a key or a host that was sent twice."""
     found: dict[bytes, str | None] = {}
     for name, value in headers:
         if name in _LOOKED_AT:
-            found[name] = None if name in found else value.decode("latin-1")
+            found[name] = _TWICE.get(name) if name in found else value.decode("latin-1")
     return found
 
 

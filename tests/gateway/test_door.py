@@ -562,3 +562,32 @@ async def test_a_mode_of_several_that_stops_the_least_is_chosen():
         passage = await bench.wait(bench.request("tiny"))
         assert isinstance(passage, Passage)
         assert bench.box.mode() == "broken"
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+async def test_a_name_that_is_none_costs_nothing(upgrade):
+    name = "n" * 300
+    async with a_bench() as bench:
+        if upgrade:
+            query = f"model={name}".encode()
+            request = bench.raw(b"", path=b"/v1/realtime", method=b"GET", query=query, upgrade=True)
+        else:
+            request = bench.request(name)
+        error = said(await bench.answer(request))
+        assert (error["status"], error["code"]) == (400, "invalid_request")
+        assert name not in error["message"]
+
+
+async def test_a_key_gets_its_place_back_when_placing_fails(monkeypatch):
+    async with a_bench(limits={"ada": KeyLimits(concurrency=1)}) as bench:
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.door._targets, "of", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                bench.door.open(bench.request(key="ada"))
+        request = bench.request(key="ada")
+        bench.end(request, bench.go(request))
+
+
+async def test_no_representation_shows_an_engines_key():
+    passage = Passage(GEMMA, 1, 1, b"/", b"a secret prompt", ((b"authorization", b"Bearer secret"),))
+    assert "secret" not in repr(passage)

@@ -1,6 +1,7 @@
 """Whether a request for a model is let in, before its body is read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -175,3 +176,19 @@ def test_what_is_remembered_is_bounded():
     for number in range(3000):
         assert isinstance(judge.judged(head(authorization=b"Bearer %d" % number)), Request)
     assert len(judge._known) <= 1024
+
+
+@pytest.mark.parametrize("name", [b"origin", b"sec-fetch-site"])
+def test_what_only_pages_send_is_not_forgotten_for_being_sent_twice(name):
+    once = head()
+    value = b"http://127.0.0.1" if name == b"origin" else b"same-origin"
+    twice = replace(once, headers=[*once.headers, (name, value), (name, value)])
+    assert refused(twice, OPEN).status == 403
+
+
+def test_no_representation_shows_a_key():
+    given = head(authorization=b"Bearer secret")
+    assert "secret" not in repr(given)
+    request = let_in(given)
+    request.body = b"a secret prompt"
+    assert "secret" not in repr(request)
