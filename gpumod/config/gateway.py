@@ -44,10 +44,10 @@ class GatewaySettings:
         wait: how long a request waits at most.
         residency: how long a mode that requests asked for stays at least.
         ageing: a request that has waited so long comes before all that are younger.
-        keep_alive: a stream that waits, or whose engine is silent, is sent a comment so often.
+        keep_alive: a stream that waits is sent a comment so often.
         drain: how long running requests may take once the daemon is told to end.
         body_limit: bytes that the body of a request may have.
-        head_timeout: how long the head of a request may take, and each part of its body.
+        head_timeout: how long the head of a request may take; its body has 1 s more for each 64 KiB of it.
         idle_timeout: how long a connection is kept for its next request.
         client_stall: how long a client may take nothing of its answer.
         engine_stall: how long an engine may say nothing.
