@@ -92,7 +92,10 @@ class Integrity:
                 f"processes on {card.id} cannot be seen here: use by others is not ruled out",
             )
         for process in card.processes:
+            key = f"foreign {card.id} {process.pid}"
             if process.service is not None:
+                # It was seen before it was known whose it is: it had just been started.
+                self._found.pop(key, None)
                 continue
             name = process.command or f"process {process.pid}"
             if process.graphics:
@@ -101,7 +104,7 @@ class Integrity:
             size = "memory" if process.used is None else format_size(process.used)
             user = f" of {process.user}" if process.user else ""
             sentence = f"{name} (pid {process.pid}){user} held {size} of {card.id} meanwhile"
-            self.note(f"foreign {card.id} {process.pid}", sentence)
+            self.note(key, sentence)
 
     def _restarted(self, record: ServiceRecord) -> None:
         before = self._generations.setdefault(record.id, record.generation)
