@@ -26,6 +26,7 @@ class Limits:
         connect_time: to an engine.
         engine_silence: an engine that sends nothing, before its answer or within it.
         client_silence: a client that takes nothing.
+        vanished: a client whose machine is gone without a word, until that is noticed.
         pooled: idle connections kept to one engine. Each may hold one of llama.cpp's few HTTP threads: with
             two threads and four idle connections a health probe was seen to wait for 0.5 s.
         pooled_time: how long they are kept. Less than the 5 s (measured) after which llama.cpp closes them;
@@ -52,6 +53,7 @@ class Limits:
     connect_time: float = 5.0
     engine_silence: float = 3600.0
     client_silence: float = 120.0
+    vanished: int = 120
     pooled: int = 4
     pooled_time: float = 3.0
     wait_silence: float = 5.0

@@ -21,6 +21,18 @@ _BACKLOG = 1024
 _KEEP_SOCKET: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
+def _notice_the_vanished(listener: socket.socket, seconds: int) -> None:
+    """Have the system ask silent clients whether they are there; accepted connections inherit it (tcp(7)).
+
+    Else an engine would work for nobody, and a silent websocket would count as a request for ever.
+    """
+    probes = 4
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, seconds // 2))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 2 // probes))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+
+
 class FrontDoor:
     """All connections of clients; called, it makes the protocol for a new one.
 
@@ -72,6 +84,7 @@ class FrontDoor:
         if listener.family == socket.AF_UNIX:
             server = await loop.create_unix_server(self, sock=listener, backlog=_BACKLOG, **_KEEP_SOCKET)
         else:
+            _notice_the_vanished(listener, self.limits.vanished)
             server = await loop.create_server(self, sock=listener, backlog=_BACKLOG)
         self._servers.append(server)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 
 import pytest
 
@@ -150,6 +151,16 @@ async def test_a_client_that_goes_away_before_the_answer_ends_the_generation_too
         async with asyncio.timeout(10):
             await closed.wait()
         assert (await box.door.ended()).ending is Ending.CLIENT_GONE
+
+
+async def test_the_system_asks_silent_clients_whether_they_are_there():
+    async with gateway(limits=Limits(vanished=80)) as box, box.client():
+        await until(lambda: box.front.connections == 1)
+        (connection,) = box.front._connections
+        real = connection.transport.get_extra_info("socket")
+        assert real.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [real.getsockopt(socket.IPPROTO_TCP, one) for one in options] == [40, 10, 4]
 
 
 async def test_requests_for_nobody_get_404():
