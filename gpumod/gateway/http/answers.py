@@ -19,6 +19,8 @@ HOP_BY_HOP = frozenset(
         b"te", b"trailer", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
+_NOT_NOMINATED = frozenset({b"", b"keep-alive", b"upgrade", b"content-length"})
+"""A length is dropped for no engine's word: the client would take the next answer for a part of this one."""
 _LOOKED_AT = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding"}
 
 
@@ -101,7 +103,7 @@ class AnswerHead:
             token = token.strip(b" \t")
             if token == b"close":
                 self.keep_alive = False
-            elif token not in {b"", b"keep-alive", b"upgrade"}:
+            elif token not in _NOT_NOMINATED:
                 self.hop.append(token)
 
     def relengthened(self, length: int) -> AnswerHead:

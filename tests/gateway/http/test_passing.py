@@ -208,3 +208,11 @@ async def test_a_key_among_a_websockets_protocols_never_passes(offered: list[str
     assert b"s3cret" not in seen[0]
     assert passed + b"connection: upgrade\r\n" in seen[0]
     assert seen[0].count(b"sec-websocket-protocol") == bool(passed)
+
+
+async def test_no_engine_can_take_the_length_from_its_answer():
+    answer = b"HTTP/1.1 200 OK\r\nConnection: Content-Length\r\nContent-Length: 2\r\n\r\nhi"
+    async with gateway(always(answer)) as box, box.client() as wire:
+        await wire.send(post(b"{}") + get("/v1/own"))
+        assert (await wire.answer())[2] == b"hi"
+        assert (await wire.answer())[2] == b"own:"
