@@ -222,7 +222,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_in(self, parsed: RequestHead, head: Head, received: float) -> None:
         self._head = head
-        self._keep_room(parsed.content_length or 0)
+        self._check_room(parsed.content_length or 0)
         self._state = _BODY
         self._incoming = Incoming(parsed, Use.KEEP, received)
         self._attend_body(self._incoming)
@@ -243,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
                 self._too_large(incoming, incoming.received)
                 return
             if incoming.received > self._room:
-                self._keep_room(incoming.received)  # in chunks: its size was not known
+                self._keep_room(incoming.received)
         if incoming.done:
             self._incoming = None
             if incoming.use is Use.KEEP and self._request is not None:
@@ -253,16 +253,19 @@ class ClientConnection(asyncio.Protocol):
             elif self._running is not None:
                 self.deadline = math.inf
 
-    def _keep_room(self, size: int) -> None:
-        """Take room for a body of so many bytes among all that are kept at once.
+    def _check_room(self, size: int) -> None:
+        """Whether there is room for a body of so many bytes among all that are kept at once.
 
         Raises:
-            RefusedError: there is no room.
+            RefusedError: there is none.
         """
-        front = self._front
-        if front.kept + size - self._room > front.limits.kept:
+        if self._front.kept + size - self._room > self._front.limits.kept:
             raise RefusedError(503, "too much is being sent at once: try again")
-        front.kept += size - self._room
+
+    def _keep_room(self, size: int) -> None:
+        """Take it, for what has come: a body that is only announced takes none from others."""
+        self._check_room(size)
+        self._front.kept += size - self._room
         self._room = size
 
     def _leave_room(self) -> None:

@@ -102,16 +102,30 @@ async def test_all_bodies_together_are_bounded(ask):
     async with gateway(limits=Limits(kept=3000)) as box:
         async with box.client() as first:
             await first.send(post(b"a" * 2000)[:-1])
-            await until(lambda: box.front.kept == 2000)
-            status, headers, _ = await box.ask(ask(b"a" * 1001))
+            await until(lambda: box.front.kept == 1999)
+            status, headers, _ = await box.ask(ask(b"a" * 1002))
             assert (status, headers[b"retry-after"]) == (503, b"1")
-            assert (await box.ask(ask(b"a" * 1000)))[0] == 200
+            assert (await box.ask(ask(b"a" * 1001)))[0] == 200
             await first.send(b"a")
             assert (await first.answer())[0] == 200
             assert box.front.kept == 0
             await first.send(post(b"a" * 2000)[:-1])
-            await until(lambda: box.front.kept == 2000)
+            await until(lambda: box.front.kept == 1999)
         await until(lambda: box.front.kept == 0)
+
+
+async def test_bodies_that_are_only_announced_keep_nobody_out():
+    async with gateway(limits=Limits(kept=3000)) as box, box.client() as one, box.client() as other:
+        for wire in (one, other):
+            await wire.send(post(b"a" * 3000)[:-3000])
+        await until(lambda: len(box.door.heads) == 2)
+        assert (await box.ask(post(b"a" * 3000)))[0] == 200
+        await one.send(b"a" * 2000)
+        await until(lambda: box.front.kept == 2000)
+        await other.send(b"a" * 2000)
+        assert (await other.answer())[0] == 503
+        await one.send(b"a" * 1000)
+        assert (await one.answer())[0] == 200
 
 
 async def test_a_client_that_goes_on_sending_still_reads_why_it_was_refused():
