@@ -130,7 +130,7 @@ def test_requests_do_not_take_the_box_from_a_job_and_are_noted_by_it(box):
         f'vram: 600MiB, llama: {{threads: 1}}, env: {{TEST_BOX: "{box.root}/"}}}}',
     )
     (box.root / "gate").touch()
-    parameters = {"depths": [32], "concurrency": [], "tokens": 8, "repeats": 12}
+    parameters = {"depths": [32], "concurrency": [], "tokens": 48, "repeats": 40}
     with box.client() as client:
         client.reload()
         job = client.submit_job(Work("speed", ["tiny"], parameters))
@@ -143,7 +143,9 @@ def test_requests_do_not_take_the_box_from_a_job_and_are_noted_by_it(box):
             box.wait_until("the job is over", lambda: client.job(job.id).state.ended)
         ended = client.job(job.id)
         assert (ended.state, ended.reason, ended.attempt) == (JobState.DONE, "", 1)
-        assert found[Outcome.RETRYABLE]
+        # Told to come again while the lease holds, or let wait until it ends: that is a matter of speed.
+        assert found
+        assert set(found) <= {Outcome.RETRYABLE, Outcome.ANSWERED}
         (result,) = client.results(job.id)
         assert result.provenance["requests"]["others"]["generated_tokens"] > 0
         assert result.integrity
