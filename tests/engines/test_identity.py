@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import signal
 import subprocess
 from pathlib import Path
 
@@ -60,9 +61,10 @@ def test_it_has_that_users_groups_and_pythons_signals_are_not_its():
     script = "id -u; id -g; id -G; grep SigIgn /proc/self/status"
     argv = (*as_user(entry.pw_uid, entry.pw_gid, [entry.pw_gid]), "sh", "-c", script)
     ran = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [
-        str(entry.pw_uid), str(entry.pw_gid), str(entry.pw_gid), "SigIgn:", "0" * 16,
-    ]  # fmt: skip
+    *ids, _, ignored = ran.stdout.split()
+    assert ids == [str(entry.pw_uid), str(entry.pw_gid), str(entry.pw_gid)]
+    pythons = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    assert not int(ignored, 16) & pythons
 
 
 @root
