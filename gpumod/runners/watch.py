@@ -46,13 +46,14 @@ class EndWatch:
 
 
 async def ends(identity: ProcessIdentity, seconds: float) -> bool:
-    """Whether a process is dead within so long."""
+    """Whether a process is dead within so long, by a look after that at the latest."""
     watch = EndWatch(identity)
     try:
         async with asyncio.timeout(seconds):
             await watch.ended.wait()
     except TimeoutError:
-        return False
+        # After a standstill the timer may come before the news of an end that was in time.
+        return not exists(identity)
     finally:
         watch.close()
     return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gpumod.core.errors import MemoryHeldError
 from gpumod.core.units import format_duration
 from gpumod.planner.release import released
+from gpumod.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from gpumod.core.names import ServiceId
@@ -36,7 +37,8 @@ class Barrier:
     async def wait(self, step: Step) -> str:
         """Wait for consecutive readings that prove the release; answers with the proof's level.
 
-        Where nothing was stopped there is nothing to settle, and one reading is proof.
+        Where nothing was stopped there is nothing to settle, and one reading is proof. Given up is only
+        after a reading that began after the bound.
 
         Raises:
             MemoryHeldError: the memory is not free within the bound; the detail names who holds it.
@@ -44,16 +46,17 @@ class Barrier:
         bounds, clock = self._parts.bounds, self._parts.clock
         gone_pids = frozenset[int]().union(*(self._pids.get(service, frozenset()) for service in step.gone))
         needed = bounds.barrier_readings if step.gone else 1
-        started = clock.monotonic()
+        patience = Patience(clock, bounds.barrier)
         good = 0
         while True:
+            late = not patience.left()
             facts = await self._finder.now(only=step.cards)
             verdict = released(facts, step, gone_pids)
             good = good + 1 if verdict.free else 0
-            waited = clock.monotonic() - started
             if good >= needed:
-                return f"{verdict.level} after {format_duration(waited)}, {good} reading{'s' * (good != 1)}"
-            if waited >= bounds.barrier:
+                waited = format_duration(patience.waited)
+                return f"{verdict.level} after {waited}, {good} reading{'s' * (good != 1)}"
+            if late and not verdict.free:
                 message = (
                     f"memory did not come back within {format_duration(bounds.barrier)}: {verdict.reason}"
                 )

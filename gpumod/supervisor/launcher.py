@@ -16,6 +16,7 @@ from gpumod.core.units import format_duration
 from gpumod.planner.fits import fits_now
 from gpumod.runners.log import last_attempt, mark
 from gpumod.supervisor.measuring import Measurer
+from gpumod.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -183,11 +184,12 @@ class Launcher:
     async def _until_ready(self, record: ServiceRecord, exit_seen: asyncio.Future[ExitReport]) -> None:
         engine, launch = self._parts.engine(record.spec.engine), _launch(record)
         bounds, clock = self._parts.bounds, self._parts.clock
-        started = clock.monotonic()
+        patience = Patience(clock, record.spec.startup_timeout)
         last = ""
         while True:
             if exit_seen.done():
                 raise await self._explained(record, exit_seen.result())
+            late = not patience.left()
             answer = await engine.probe(record.spec, launch)
             if answer.readiness is Readiness.READY:
                 return
@@ -196,11 +198,12 @@ class Launcher:
                     f"{record.id}: port {launch.port} answers, but not as ours: {answer.detail}"
                 )
             last = answer.detail or answer.readiness.value
-            waited = clock.monotonic() - started
-            if waited > record.spec.startup_timeout:
-                message = f"{record.id} was not ready after {format_duration(waited)} (startup_timeout)"
+            if late:
+                waited = format_duration(patience.waited)
+                message = f"{record.id} was not ready after {waited} (startup_timeout)"
                 raise StartFailedError(f"{message}; it last said: {last}")
-            await clock.sleep(bounds.probe_interval if waited < _PATIENT_AFTER else 2 * bounds.probe_interval)
+            eager = patience.waited < _PATIENT_AFTER
+            await clock.sleep(bounds.probe_interval if eager else 2 * bounds.probe_interval)
 
     async def _check_listener(self, record: ServiceRecord) -> None:
         """Invariant 7: the listener belongs to the service itself."""

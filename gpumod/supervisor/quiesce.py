@@ -11,6 +11,7 @@ from gpumod.core.errors import GpumodError, StopFailedError
 from gpumod.core.spec import AfterDeadline
 from gpumod.core.states import ServiceState
 from gpumod.core.units import format_duration
+from gpumod.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from gpumod.core.names import ServiceId
@@ -73,21 +74,21 @@ class Quiescer:
         record = self._world.get(service)
         if record is None or record.launch is None or record.state is not ServiceState.DRAINING:
             return "nothing to drain"
-        started = self._parts.clock.monotonic()
-        deadline = started + record.spec.drain.deadline
+        patience = Patience(self._parts.clock, record.spec.drain.deadline)
         quiet = 0
         busy: int | None = None
         while quiet < _QUIET_READINGS:
+            late = not patience.left()
             busy = await self._busy(record)
             quiet = quiet + 1 if busy == 0 else 0
             if busy is None and not await self._alive(record):
                 break
             if quiet < _QUIET_READINGS:
-                if self._parts.clock.monotonic() >= deadline:
+                if late and not quiet:
                     return self._deadline_passed(record, busy)
                 await self._parts.clock.sleep(self._parts.bounds.drain_interval if busy else _QUIET_GAP)
         self._drained.add(record.key)
-        return f"quiet after {format_duration(self._parts.clock.monotonic() - started)}"
+        return f"quiet after {format_duration(patience.waited)}"
 
     async def stop(self, service: ServiceId) -> str:
         """Walk the engine's stop ladder until no process of the service is left.
@@ -149,13 +150,14 @@ class Quiescer:
 
     async def _gone(self, record: ServiceRecord, seconds: float) -> bool:
         """Whether every process of the service disappears within so long."""
-        deadline = self._parts.clock.monotonic() + seconds
+        patience = Patience(self._parts.clock, seconds)
         interval = self._parts.bounds.gone_interval
+        left = seconds
         while await self._alive(record):
-            left = deadline - self._parts.clock.monotonic()
-            if left <= 0:
+            if not left:
                 return False
             await self._parts.clock.sleep(min(interval, left))
+            left = patience.left()
             interval = min(interval * _GONE_SLOWER, _GONE_SLOWEST)
         return True
 

@@ -21,6 +21,16 @@ class FakeClock:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._armed = False
+        self._looks = 0
+        self._standstills: dict[int, float] = {}
+
+    def stand_still(self, seconds: float, *, after: int) -> None:
+        """Let everything stand still for so long, once, at so many looks at the clock from now."""
+        self._standstills[self._looks + after] = seconds
+
+    def _look(self) -> None:
+        self._looks += 1
+        self._now += self._standstills.pop(self._looks, 0.0)
 
     def now(self) -> float:
         """Virtual Unix time."""
@@ -28,10 +38,12 @@ class FakeClock:
 
     def monotonic(self) -> float:
         """Virtual time again: it never goes back."""
+        self._look()
         return self._now
 
     async def sleep(self, seconds: float) -> None:
         """Wait until virtual time has passed."""
+        self._look()
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now + max(0.0, seconds), next(self._order), waker))
         self._arm()

@@ -185,7 +185,10 @@ class RealBox:
     def wait_for_death(self) -> int:
         """Wait until the daemon has died by itself; its exit status."""
         assert self.daemon is not None
-        return self.daemon.wait(PATIENCE)
+        try:
+            return self.daemon.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the daemon did not die:\n{self.log()}") from None
 
     def kill(self) -> None:
         """SIGKILL the daemon."""

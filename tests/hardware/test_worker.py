@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -55,6 +56,20 @@ async def test_a_hanging_call_is_given_up_without_a_second_thread(worker):
     await worker.run(lambda: ran.append("after"), 10)
     assert ran == ["after"], "calls that were given up are not run later"
     assert worker.busy_for == 0
+
+
+async def test_a_call_that_could_not_answer_because_all_stood_still_gets_its_time_again(worker):
+    began = threading.Event()
+
+    def slow() -> str:
+        began.set()
+        time.sleep(1.0)
+        return "answer"
+
+    asking = asyncio.ensure_future(worker.run(slow, 0.3))
+    await asyncio.to_thread(began.wait)
+    time.sleep(0.95)  # noqa: ASYNC251 - the loop is meant to stand still
+    assert await asking == "answer"
 
 
 async def test_a_cancelled_caller_leaves_the_worker_usable(worker):

@@ -134,6 +134,19 @@ async def test_a_start_waits_until_lingering_memory_is_back(make_box):
     assert not (await box.supervisor.status()).overcommitted
 
 
+@pytest.mark.parametrize("after", range(1, 40))
+async def test_a_machine_that_stands_still_for_a_while_loses_no_switch(make_box, after):
+    """Two minutes, longer than the bound of any wait here, at each look at the clock in turn."""
+    box = await make_box(CHAT, CODE, cards=1)
+    await box.switch("chat")
+    (pid,) = box.processes.pids(ServiceId("gemma"))
+    box.hardware.hold(pid, GPU, 20 * GIB, linger=2)
+    box.clock.stand_still(120.0, after=after)
+    record = await box.switch("code")
+    assert record.state is SwitchState.COMMITTED, record.reason
+    assert box.running() == {"qwen"}
+
+
 async def test_memory_that_does_not_come_back_fails_the_switch_and_says_how_much(make_box):
     box = await make_box(CHAT, CODE, cards=1, bounds=Bounds(barrier=1.0))
     await box.switch("chat")

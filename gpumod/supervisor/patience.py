@@ -1,0 +1,39 @@
+"""A bound for waiting that a machine's standstill does not use up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpumod.core.ports import Clock
+
+_SHARE = 3
+_LEAST = 0.5
+_MOST = 5.0
+
+
+class Patience:
+    """So many seconds of waiting, looked at again and again.
+
+    A virtual machine that is held, a laptop's lid, a thrashing disk: where all stands still, what is
+    waited for does too. So the time between two looks counts for a third of the bound at the most
+    (0.5 to 5 s), and whoever looks once more before it gives up has seen what became of it.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._gap = max(_LEAST, min(_MOST, seconds / _SHARE))
+        self._began = self._looked = clock.monotonic()
+        self._left = seconds
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the beginning, standstills included."""
+        return self._clock.monotonic() - self._began
+
+    def left(self) -> float:
+        """Seconds to wait still, 0 once it is over. To be asked *before* each look at what is waited for."""
+        now = self._clock.monotonic()
+        self._left = max(0.0, self._left - min(now - self._looked, self._gap))
+        self._looked = now
+        return self._left
