@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _SWEEP_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 _MAX_STOP_SWEEPS = 50
-_EMPTY_LISTS = 5
+EMPTY_LISTS = 5
+"""Lists in a row that have to be empty where nothing tells for certain that nobody is left."""
 
 
 class ProcStat:
@@ -70,10 +71,10 @@ def descendants(root: int) -> list[int]:
     Lists of children are exact only for processes that do not fork meanwhile, so whoever wants
     all of them has to look again until nothing changes.
     """
-    found = list(_children(root))
+    found = list(children(root))
     seen = {root, *found}
     for pid in found:  # grows while it is walked
-        new = [child for child in _children(pid) if child not in seen]
+        new = [child for child in children(pid) if child not in seen]
         seen.update(new)
         found += new
     return found
@@ -81,18 +82,18 @@ def descendants(root: int) -> list[int]:
 
 def _children_by_list(pid: int) -> list[int]:
     """Children of all threads of a process, oldest first within a thread."""
-    children: list[int] = []
+    found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except (FileNotFoundError, ProcessLookupError):
-        return children
+        return found
     for thread in threads:
         try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                children += map(int, file.read().split())
+                found += map(int, file.read().split())
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return children
+    return found
 
 
 def _children_by_scan(pid: int) -> list[int]:
@@ -100,7 +101,7 @@ def _children_by_scan(pid: int) -> list[int]:
 
 
 # Kernels without CONFIG_PROC_CHILDREN have no such list.
-_children = _children_by_list if os.path.exists("/proc/thread-self/children") else _children_by_scan
+children = _children_by_list if os.path.exists("/proc/thread-self/children") else _children_by_scan
 
 
 def kill_all(
@@ -137,7 +138,7 @@ def kill_all(
 
 
 def _empty(remaining: Callable[[], Collection[int]]) -> bool:
-    return not any(remaining() for _ in range(_EMPTY_LISTS))
+    return not any(remaining() for _ in range(EMPTY_LISTS))
 
 
 def _send_all(pids: Collection[int], number: int) -> None:

@@ -6,7 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 from gpumod.core.service import ProcessIdentity
-from gpumod.runners.procfs import all_stats, boot_id, descendants, kill_all, read_stat
+from gpumod.runners.procfs import (
+    EMPTY_LISTS,
+    all_stats,
+    boot_id,
+    children,
+    descendants,
+    kill_all,
+    read_stat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +58,35 @@ def living_keeper(run_dir: RunDir) -> ProcessIdentity | None:
 def processes(run_dir: RunDir) -> tuple[ProcessIdentity, ...]:
     """Every living process of the attempt, its keeper left out."""
     while keeper := living_keeper(run_dir):
-        stats = [read_stat(pid) for pid in descendants(keeper.pid)]
+        living = living_below(keeper.pid)
         # Only what was below a keeper that still lives was looked at in the right place.
         if exists(keeper):
-            return _identities(stat for stat in stats if stat is not None)
-    return () if run_dir.emptied() else orphans(run_dir)
+            return living
+    if run_dir.emptied():
+        return ()
+    # One that is handed to another parent while the list is made can be missing in it.
+    lists = (orphans(run_dir) for _ in range(EMPTY_LISTS))
+    return next(filter(None, lists), ())
+
+
+def living_below(subreaper: int) -> tuple[ProcessIdentity, ...]:
+    """The living processes below a child subreaper with one thread. None only if there are none.
+
+    Of a parent that ends while this looks, the children pass to the subreaper behind its back. So an
+    empty list counts only if all of the subreaper's children had ended before they were listed (whoever
+    has ended has no children any more), and were still uncollected after that: the kernel's list is
+    exact as long as nothing that it names is taken out of it (proc_pid_children(5)).
+    """
+    ended: set[tuple[int, int]] = set()
+    while direct := children(subreaper):
+        before = {(stat.pid, stat.start_ticks) for stat in map(read_stat, direct) if stat and stat.dead}
+        if len(before) == len(direct) and before <= ended:
+            return ()
+        stats = [read_stat(pid) for pid in descendants(subreaper)]
+        if living := _identities(stat for stat in stats if stat is not None):
+            return living
+        ended |= before
+    return ()
 
 
 def orphans(run_dir: RunDir) -> tuple[ProcessIdentity, ...]:
