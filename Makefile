@@ -12,6 +12,8 @@ BENCH ?=
 BIN := $(VENV)/bin
 UV := uv==0.13.8
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# Where Python is told to write no bytecode, each process of a test would compile all of gpumod again.
+COMPILED := $(BIN)/python -m compileall -q gpumod
 COMPILE := UV_NO_CONFIG=1 .venvs/lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal \
 	--python-version 3.11 --extra embedded --generate-hashes --no-header --annotation-style line
 
@@ -57,9 +59,11 @@ lint: install-dev ## check style, types and imports
 	$(BIN)/lint-imports --no-logo
 
 test: lint ## lint, then run the tests
+	@$(COMPILED)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 test-engines: install-dev ## run the slow tests with real engines
+	@$(COMPILED)
 	$(BIN)/pytest -m "engines and not gpu" $(PYTEST)
 
 test-gpu: install-dev ## play the scenes on real cards: docs/gpu-runs.md says what they need

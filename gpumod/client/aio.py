@@ -49,7 +49,9 @@ class AsyncClient:
             base_url=self.address.url,
             headers=transport.headers(key),
             # A proxy from the environment has no business between this and a daemon on the same box.
-            transport=httpx2.AsyncHTTPTransport(uds=self.address.socket, trust_env=False),
+            transport=httpx2.AsyncHTTPTransport(
+                uds=self.address.socket, trust_env=False, verify=transport.trust(self.address)
+            ),
             trust_env=False,
         )
 

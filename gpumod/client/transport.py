@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx2
@@ -30,6 +31,14 @@ def where(address: Address | str | None) -> Address:
     if address is None:
         return find_address()
     return Address(socket=address) if address.startswith(("/", "./", "@")) else parse_host(address)
+
+
+def trust(address: Address) -> ssl.SSLContext | bool:
+    """Whom to believe to be the daemon: the usual authorities over https.
+
+    To load those takes tens of milliseconds, which a socket or plain HTTP has no use for: nobody then.
+    """
+    return address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def headers(key: str | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpumod.core.cards import CardsReading, PortHolder
 from gpumod.core.footprint import Footprint, FootprintKey
@@ -55,6 +55,15 @@ class RunningService:
     held: tuple[tuple[CardId, int], ...] = ()
     host_held: int = 0
     unkillable: tuple[int, ...] = ()
+
+    def with_record(self, record: ServiceRecord) -> RunningService:
+        """What was seen, with its record as that is by now.
+
+        No process was there to see of an attempt that has begun since: it is not taken for gone.
+        """
+        seen = self.record
+        begun = record.key != seen.key or (seen.state.is_starting and not record.state.is_starting)
+        return replace(self, record=record, alive=self.alive or (begun and record.state.may_hold_memory))
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,13 +131,16 @@ class FactFinder:
         )
 
     async def _look(self, only: Collection[CardId] | None) -> tuple[CardsReading, tuple[RunningService, ...]]:
+        before = {record.id: record for record in self._world.all()}
         pids = await self._pids()
         ours = {pid: service for service, tree in pids.items() for pid in tree}
         reading = await self._parts.hardware.read(ours=ours, only=only)
-        records = [record for record in self._world.all() if record.id in pids]
         return reading, tuple(
-            _running(record, pids[record.id], reading, self._world.unkillable(record.key))
-            for record in records
+            _running(
+                before[record.id], pids[record.id], reading, self._world.unkillable(record.key)
+            ).with_record(record)
+            for record in self._world.all()
+            if record.id in pids
         )
 
     async def _pids(self) -> dict[ServiceId, tuple[int, ...]]:

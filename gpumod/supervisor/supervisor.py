@@ -168,8 +168,7 @@ class Supervisor:
         facts = replace(
             memory.facts,
             services=tuple(
-                replace(one, record=self._world.get(one.record.id) or one.record)
-                for one in memory.facts.services
+                one.with_record(self._world.get(one.record.id) or one.record) for one in memory.facts.services
             ),
         )
         state, reason = box_state(memory.desired, memory.catalog, records, switch, facts, self.trouble)

@@ -3,14 +3,16 @@
 import logging
 from dataclasses import replace
 
+from gpumod.core.bounds import Bounds
 from gpumod.core.errors import StoreError
 from gpumod.core.names import ServiceId
 from gpumod.core.service import RunKey
 from gpumod.core.spec import Drain
-from gpumod.core.switch import SwitchState
+from gpumod.core.states import ServiceState
+from gpumod.core.switch import BoxState, SwitchState
 from gpumod.core.units import GIB
 from gpumod.testing.box import mode, service
-from gpumod.testing.runner import Script
+from gpumod.testing.runner import FakeRunner, Script
 
 CHAT = mode("chat", service("gemma", 20 * GIB))
 
@@ -71,3 +73,20 @@ async def test_a_memory_limit_reaches_the_runner(make_box):
     (request,) = box.processes.requests(ServiceId("gemma"))
     assert request.key == RunKey(ServiceId("gemma"), 1)
     assert request.memory_max == 3 * GIB
+
+
+async def test_a_service_that_has_begun_since_the_last_look_is_not_told_to_be_gone(make_box, monkeypatch):
+    """A switch that is quicker than the watch interval: the last look was before the first process."""
+    box = await make_box(CHAT, cards=1, bounds=Bounds(watch_interval=3600.0))
+    start, looks = FakeRunner.start, []
+
+    async def look_and_start(runner, request):
+        await box.supervisor._watch.refresh()
+        looks.append(box.supervisor._memory.facts.running(ServiceId("gemma")))
+        return await start(runner, request)
+
+    monkeypatch.setattr(FakeRunner, "start", look_and_start)
+    await box.switch("chat")
+    assert [one.record.state for one in looks] == [ServiceState.STARTING]
+    status = await box.supervisor.status()
+    assert status.state is BoxState.SETTLED, status.reason
