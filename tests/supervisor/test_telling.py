@@ -90,3 +90,13 @@ async def test_a_service_that_has_begun_since_the_last_look_is_not_told_to_be_go
     assert [one.record.state for one in looks] == [ServiceState.STARTING]
     status = await box.supervisor.status()
     assert status.state is BoxState.SETTLED, status.reason
+
+
+async def test_whoever_waited_for_a_switch_sees_what_it_has_left(make_box):
+    box = await make_box(CHAT, cards=1, bounds=Bounds(watch_interval=3600.0))
+    await box.switch("chat")
+    (card,) = (await box.supervisor.status()).reading.cards
+    assert [process.service for process in card.processes] == ["gemma"]
+    await box.blank()
+    (card,) = (await box.supervisor.status()).reading.cards
+    assert card.processes == ()
