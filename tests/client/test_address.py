@@ -1,10 +1,12 @@
 """Where a daemon is looked for, and which key is shown to it."""
 
 import socket
+import ssl
 
 import pytest
 
 from gpumod.client.address import Address, find_address, find_key, parse_host
+from gpumod.client.transport import trust
 from gpumod.core.errors import InvalidRequestError, NotAllowedError
 
 
@@ -84,3 +86,12 @@ def test_a_key_file_that_was_asked_for_has_to_be_good(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(NotAllowedError, match="key file"):
         find_key(None, str(file), {})
+
+
+def test_authorities_are_loaded_for_https_alone_and_nobody_is_trusted_elsewhere():
+    assert trust(parse_host("https://box")) is True
+    for address in (parse_host("box"), Address(socket="/run/gpumod.sock")):
+        nobody = trust(address)
+        assert isinstance(nobody, ssl.SSLContext)
+        assert nobody.verify_mode is ssl.CERT_REQUIRED
+        assert nobody.cert_store_stats()["x509_ca"] == 0

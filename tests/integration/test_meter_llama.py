@@ -113,6 +113,21 @@ async def test_it_stops_when_the_meter_goes(endpoint):
     await _until_busy(endpoint, busy=False)
 
 
+async def test_what_it_shows_of_its_slots_has_no_prompt_in_it(endpoint):
+    """Clients of the gateway may look at them: docs/gateway.md."""
+    secret = [{"role": "user", "content": "xyzzy " * 20}]
+    request = asyncio.create_task(
+        chat(endpoint, secret, max_tokens=3000, timeout=60.0, extra={"ignore_eos": True}, clock=SystemClock())
+    )
+    await _until_busy(endpoint, busy=True)
+    answer = await get(int(endpoint.url.rpartition(":")[2]), "/slots", 5.0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert "is_processing" in str(answer.body)
+    assert "xyzzy" not in str(answer.body)
+
+
 async def test_speed_on_a_real_server(endpoint):
     speed, bench = suite(), Bench(endpoint)
     parameters = speed.parameters({"depths": [256, 1024], "concurrency": [2], "tokens": 128, "repeats": 2})
