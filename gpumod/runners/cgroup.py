@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from gpumod.core.service import ProcessIdentity
-from gpumod.runners.procfs import boot_id, read_stat
+from gpumod.runners.procfs import read_stat
+from gpumod.runners.tree import identities
 
 _ROOT = "/sys/fs/cgroup"
 # Version 2, version 2 beside version 1, version 1 alone: where systemd tracks its units.
@@ -34,16 +35,17 @@ def cgroup_pids(path: str) -> list[int]:
 
 
 def cgroup_processes(path: str) -> tuple[ProcessIdentity, ...]:
-    """The living among them."""
-    boot = boot_id()
-    stats = (read_stat(pid) for pid in cgroup_pids(path))
-    return tuple(
-        sorted(
-            ProcessIdentity(stat.pid, stat.start_ticks, boot)
-            for stat in stats
-            if stat is not None and not stat.dead
-        )
-    )
+    """The living among them. None only if there are none.
+
+    One that is listed can have handed over to a child and ended before it is looked at, so that all
+    being dead proves nothing until they are listed again, and nobody else is.
+    """
+    before: list[int] | None = None
+    while (pids := cgroup_pids(path)) and pids != before:
+        if living := identities(map(read_stat, pids)):
+            return living
+        before = pids
+    return ()
 
 
 def own_unit(text: str) -> str:

@@ -82,8 +82,7 @@ def living_below(subreaper: int) -> tuple[ProcessIdentity, ...]:
         before = {(stat.pid, stat.start_ticks) for stat in map(read_stat, direct) if stat and stat.dead}
         if len(before) == len(direct) and before <= ended:
             return ()
-        stats = [read_stat(pid) for pid in descendants(subreaper)]
-        if living := _identities(stat for stat in stats if stat is not None):
+        if living := identities(map(read_stat, descendants(subreaper))):
             return living
         ended |= before
     return ()
@@ -113,7 +112,7 @@ def orphans(run_dir: RunDir) -> tuple[ProcessIdentity, ...]:
         found |= {pid for pid, stat in stats.items() if _in_session(stat, leader)}
     while grown := {pid for pid, stat in stats.items() if stat.parent in found} - found:
         found |= grown
-    return _identities(stats[pid] for pid in found)
+    return identities(stats[pid] for pid in found)
 
 
 def kill_orphans(run_dir: RunDir, seconds: float) -> bool:
@@ -125,6 +124,8 @@ def _in_session(stat: ProcStat, leader: ProcessIdentity) -> bool:
     return stat.session == leader.pid and stat.start_ticks >= leader.start_ticks
 
 
-def _identities(stats: Iterable[ProcStat]) -> tuple[ProcessIdentity, ...]:
+def identities(stats: Iterable[ProcStat | None]) -> tuple[ProcessIdentity, ...]:
+    """Those that live, in the order of their pids."""
     boot = boot_id()
-    return tuple(sorted(ProcessIdentity(stat.pid, stat.start_ticks, boot) for stat in stats if not stat.dead))
+    living = (stat for stat in stats if stat is not None and not stat.dead)
+    return tuple(sorted(ProcessIdentity(stat.pid, stat.start_ticks, boot) for stat in living))
