@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pynvml
 import pytest
@@ -114,7 +115,7 @@ def make_box(inputs: given.Inputs, request: pytest.FixtureRequest) -> Iterator[C
     boxes: list[GpuBox] = []
     with tempfile.TemporaryDirectory(prefix="gm-") as folder:
 
-        def make(**options: int) -> GpuBox:
+        def make(**options: Any) -> GpuBox:
             root = Path(folder) / str(len(boxes))
             root.mkdir()
             boxes.append(GpuBox(root, inputs.server, **options))
@@ -124,6 +125,34 @@ def make_box(inputs: given.Inputs, request: pytest.FixtureRequest) -> Iterator[C
         for number, box in enumerate(boxes):
             box.close()
             _keep_logs(box, f"{request.node.name}-{number}")
+
+
+@pytest.fixture
+def capped_box(
+    make_box: Callable[..., GpuBox],
+    inputs: given.Inputs,
+    needs: dict[str, int],
+    card: CardSeen,
+    witness: Witness,
+) -> Callable[..., tuple[GpuBox, int]]:
+    """Makes boxes in which either model has room, and never both; and what one may give away in all.
+
+    `slots` of each model share its context; `on_demand` is the modes' policy; the rest is the gateway's.
+    """
+
+    def make(*, slots: int = 1, on_demand: str = "ask", **gateway: str) -> tuple[GpuBox, int]:
+        cap = max(needs.values()) + min(needs.values()) // 2
+        headroom = max(0, witness.free - cap) // MIB * MIB
+        box = make_box(headroom=headroom, gateway=gateway)
+        for name, model in (("a", inputs.a), ("b", inputs.b)):
+            context = model.context // slots  # of one slot: all together take what one of all takes
+            keys = {"slots": slots, "context": context, "aliases": ["either"]}
+            box.service(name, model, [card.uuid], needs[name], **keys)
+            box.mode(name, name, on_demand=on_demand)
+        box.mode("both", "a", "b", on_demand=on_demand)
+        return box, witness.free - headroom
+
+    return make
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from gpumod.core.errors import GpumodError
 from gpumod.core.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from gpumod.core.switch import SwitchRecord
     from tests.gpu.inputs import Model
@@ -37,6 +38,7 @@ runner: process
 ports: {first}-{last}
 boot: last
 engines: {{llama.cpp: {{binary: "{server}"}}}}
+gateway: {gateway}
 """
 
 
@@ -47,23 +49,31 @@ class GpuBox:
         root: an empty folder with a short name, since a Unix socket is in it.
         server: the CUDA llama-server.
         headroom: bytes of each card that gpumod is told to leave alone; a large one caps the card.
+        gateway: settings under `gateway:`.
+
+    Attributes:
+        port: of loopback, where it listens.
     """
 
-    def __init__(self, root: Path, server: Path, headroom: int = 512 * MIB) -> None:
+    def __init__(
+        self, root: Path, server: Path, headroom: int = 512 * MIB, gateway: Mapping[str, str] | None = None
+    ) -> None:
         self.root = root
+        self.port = _free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
         for folder in ("config/presets", "config/modes", "state"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        first = _free_port()
+        first = random.randrange(20000, 32000)  # below the ports that connections of clients get
         self.write(
             "config.yaml",
             _CONFIG.format(
                 root=root,
                 server=server,
                 headroom=headroom // MIB,
-                port=_free_port(),
+                port=self.port,
                 first=first,
-                last=min(first + 50, 65535),
+                last=first + 50,
+                gateway=json.dumps(dict(gateway or {})),
             ),
         )
 
@@ -90,9 +100,9 @@ class GpuBox:
         self.write(f"presets/{name}.yaml", json.dumps(preset))
         self.mode(name, name)
 
-    def mode(self, name: str, *services: str) -> None:
+    def mode(self, name: str, *services: str, **keys: Any) -> None:
         """A mode of presets."""
-        self.write(f"modes/{name}.yaml", json.dumps({"id": name, "services": list(services)}))
+        self.write(f"modes/{name}.yaml", json.dumps({"id": name, "services": list(services), **keys}))
 
     # --- the daemon -------------------------------------------------------------------------------
 
@@ -115,13 +125,13 @@ class GpuBox:
         self.daemon.send_signal(signal.SIGTERM)
         return self.daemon.wait(PATIENCE)
 
-    def wait_until(self, what: str, condition: Callable[[], bool]) -> None:
+    def wait_until(self, what: str, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait for a condition, bounded; a daemon that dies meanwhile is an error at once."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while not condition():
             alive = self.daemon is None or self.daemon.poll() is None
             assert alive, f"the daemon died before {what}:\n{self.log()}"
-            assert time.monotonic() < deadline, f"waited {PATIENCE} s until {what}:\n{self.log()}"
+            assert time.monotonic() < deadline, f"waited {seconds} s until {what}:\n{self.log()}"
             time.sleep(0.02)
 
     def close(self) -> None:

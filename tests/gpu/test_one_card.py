@@ -75,10 +75,10 @@ def test_a_card_is_read_as_the_driver_tells_it(card, cards, report):
 
 
 def test_a_capped_card_goes_from_blank_to_one_model_to_the_other_and_back(
-    make_box, inputs, needs, card, witness, report
+    capped_box, needs, card, witness, report
 ):
     scene = report.scene("blank -> a -> b -> blank under a cap")
-    box, cap = _capped_box(make_box, inputs, needs, card, witness)
+    box, cap = capped_box()
     scene.note("cap: what gpumod may give away in all", mib(cap))
     scene.note("declared", f"a {mib(needs['a'])}, b {mib(needs['b'])}")
     box.start()
@@ -137,10 +137,10 @@ def test_models_that_fit_together_load_together_and_the_shared_one_is_kept(
 
 
 def test_an_engine_that_is_killed_is_started_again_once_its_memory_is_back(
-    make_box, inputs, needs, card, witness, report
+    capped_box, needs, card, witness, report
 ):
     scene = report.scene("kill -9 of an engine")
-    box, _ = _capped_box(make_box, inputs, needs, card, witness)
+    box, _ = capped_box()
     box.start()
     box.switch("a")
     with box.client() as client:
@@ -165,10 +165,10 @@ def test_an_engine_that_is_killed_is_started_again_once_its_memory_is_back(
 
 
 def test_two_models_that_do_not_fit_together_are_refused_with_the_numbers(
-    make_box, inputs, needs, card, witness, report
+    capped_box, needs, card, witness, report
 ):
     scene = report.scene("A refusal")
-    box, cap = _capped_box(make_box, inputs, needs, card, witness)
+    box, cap = capped_box()
     box.start()
     box.switch("a")
     with box.client() as client:
@@ -193,10 +193,10 @@ def test_two_models_that_do_not_fit_together_are_refused_with_the_numbers(
 
 
 def test_a_foreign_process_is_shown_counted_and_refused_against(
-    make_box, inputs, needs, card, witness, hold_memory, report
+    capped_box, needs, card, witness, hold_memory, report
 ):
     scene = report.scene("A foreign process")
-    box, cap = _capped_box(make_box, inputs, needs, card, witness)
+    box, cap = capped_box()
     box.start()
     size = cap - needs["a"] // 2
     holder = hold_memory(size)
@@ -264,11 +264,9 @@ def test_a_start_that_runs_out_of_memory_is_explained_and_rolled_back(
     _answers(after)
 
 
-def test_engines_outlive_a_daemon_that_is_killed_and_are_adopted(
-    make_box, inputs, needs, card, witness, report
-):
+def test_engines_outlive_a_daemon_that_is_killed_and_are_adopted(capped_box, needs, card, witness, report):
     scene = report.scene("kill -9 of the daemon")
-    box, _ = _capped_box(make_box, inputs, needs, card, witness)
+    box, _ = capped_box()
     box.start()
     box.switch("a")
     with box.client() as client:
@@ -294,10 +292,10 @@ def test_engines_outlive_a_daemon_that_is_killed_and_are_adopted(
 
 
 def test_a_request_in_flight_is_answered_in_full_before_its_model_leaves(
-    make_box, inputs, needs, card, witness, report
+    capped_box, needs, card, witness, report
 ):
     scene = report.scene("A switch with a request in flight")
-    box, _ = _capped_box(make_box, inputs, needs, card, witness)
+    box, _ = capped_box()
     box.start()
     box.switch("a")
     with box.client() as client:
@@ -354,17 +352,6 @@ def test_what_a_launch_took_is_learned_and_a_smaller_declaration_is_refused(
 
 
 # --- helpers --------------------------------------------------------------------------------------
-
-
-def _capped_box(make_box, inputs, needs, card, witness):
-    """A box in which either model has room, and never both; and what it may give away in all."""
-    cap = max(needs.values()) + min(needs.values()) // 2
-    headroom = max(0, witness.free - cap) // MIB * MIB
-    box = make_box(headroom=headroom)
-    box.service("a", inputs.a, [card.uuid], needs["a"])
-    box.service("b", inputs.b, [card.uuid], needs["b"])
-    box.mode("both", "a", "b")
-    return box, witness.free - headroom
 
 
 def _shown(box, card, pid):
