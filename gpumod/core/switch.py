@@ -23,6 +23,11 @@ IDLE: Final = "idle"
 """Who asks for a switch when nobody asks for a service any more."""
 
 
+def is_automatic(by: str) -> bool:
+    """Whether a policy asked for a switch, which gives way to anybody's own wish."""
+    return by == IDLE or by.partition(":")[0] == ON_DEMAND
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchRequest:
     """A wish to change the box: go to a mode, or change single services.

@@ -14,12 +14,13 @@ from gpumod.core.names import BLANK, ServiceId, SwitchId
 from gpumod.core.plan import Plan, RefusalCode, Refused, Target
 from gpumod.core.service import Desired
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import SwitchRecord, SwitchRequest, SwitchState, is_automatic
 from gpumod.core.units import format_duration
 from gpumod.planner.explain import explain
 from gpumod.planner.switch import plan_switch
 from gpumod.planner.target import resolve_target
 from gpumod.supervisor.conductor import Conductor
+from gpumod.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -119,7 +120,12 @@ class Switcher:
         return replace(facts, leases=self._leases.held())
 
     async def begin(self, request: SwitchRequest) -> SwitchRecord | Refused:
-        """Start a switch, or join the one that is under way to the same end."""
+        """Start a switch, or join the one that is under way to the same end.
+
+        Raises:
+            SwitchRunningError: another one is under way, and this one does not come before it.
+        """
+        patience: Patience | None = None
         while True:
             async with self._entry:
                 running = self._running
@@ -127,16 +133,38 @@ class Switcher:
                 if running is None:
                     if isinstance(target, Refused):
                         return target
-                    return await self._start(request, target, self._untouched(request))
-                if not running.conductor.record.state.ended:
+                    if patience is None or await self._possible(request, target) or not patience.left():
+                        return await self._start(request, target, self._untouched(request))
+                elif not running.conductor.record.state.ended:
                     if running.leads_to(request, target) and not running.conductor.leaving:
                         running.conductor.join()
                         return running.conductor.record
-                    if not _preempts(request):
+                    if not await self._comes_before(running, request, target):
                         raise _already_running(running.conductor.record)
                     by = f" by {request.by}" if request.by else ""
                     running.conductor.cancel(f"pre-empted{by}: {request.phrase}", preempt=True)
-            await asyncio.wait({running.task})
+                    # What it was stopping may leave the cards a moment after it.
+                    patience = Patience(self._parts.clock, self._parts.bounds.barrier)
+            if running is None:
+                await self._parts.clock.sleep(self._parts.bounds.barrier_interval)
+            else:
+                await asyncio.wait({running.task})
+
+    async def _comes_before(
+        self, running: _Running, request: SwitchRequest, target: Target | Refused
+    ) -> bool:
+        """Whether a request pre-empts the running switch: `blank --force` any, anybody's wish a policy's.
+
+        A wish that would be refused ends nothing.
+        """
+        if request.mode == BLANK and request.force:
+            return True
+        if isinstance(target, Refused) or is_automatic(request.by) or not is_automatic(running.request.by):
+            return False
+        return await self._possible(request, target)
+
+    async def _possible(self, request: SwitchRequest, target: Target) -> bool:
+        return not isinstance(await self._plan(target, self._untouched(request)), Refused)
 
     async def begin_target(
         self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
@@ -316,10 +344,6 @@ def _sentence(record: SwitchRecord) -> str:
     if record.ended is not None:
         said += f", after {format_duration(record.ended - record.started)}"
     return f"{said}: {record.reason}" if record.reason else said
-
-
-def _preempts(request: SwitchRequest) -> bool:
-    return request.mode == BLANK and request.force
 
 
 def _already_running(record: SwitchRecord) -> SwitchRunningError:

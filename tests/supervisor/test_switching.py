@@ -340,6 +340,44 @@ async def test_blank_with_force_pre_empts_a_running_switch(make_box):
     assert "pre-empted" in (await box.supervisor.switch(first.id)).reason
 
 
+@pytest.mark.parametrize("by", ["on demand: agent", "idle"])
+async def test_anybodys_switch_pre_empts_one_that_a_policy_asked_for(make_box, by):
+    box = await make_box(CHAT, CODE, mode("other", service("gpt", 20 * GIB)), cards=1)
+    await box.switch("chat")
+    await slow(box, "qwen")
+    policys = await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by=by))
+    while "qwen" not in box.running():
+        await box.clock.sleep(0.01)
+    record = await box.switch("other")
+    assert record.state is SwitchState.COMMITTED, record.reason
+    assert box.running() == {"gpt"}
+    ended = await box.supervisor.switch(policys.id)
+    assert (ended.state, "pre-empted" in ended.reason) == (SwitchState.FAILED, True)
+
+
+async def test_a_wish_that_would_be_refused_ends_no_policys_switch(make_box):
+    box = await make_box(CHAT, CODE, mode("huge", service("huge", 99 * GIB)), cards=1)
+    await box.switch("chat")
+    await slow(box, "qwen")
+    policys = await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand"))
+    with pytest.raises(SwitchRunningError):
+        await box.supervisor.begin(SwitchRequest(mode=ModeId("huge")))
+    box.engine.of(ServiceId("qwen")).then(Readiness.READY)
+    assert (await box.supervisor.wait(policys.id)).state is SwitchState.COMMITTED
+
+
+@pytest.mark.parametrize("by", ["on demand: agent", "idle"])
+async def test_a_policy_ends_nobodys_switch(make_box, by):
+    box = await make_box(CHAT, CODE, cards=1)
+    await slow(box, "gemma")
+    for asker in ("ann", "on demand: another"):
+        first = await box.supervisor.begin(SwitchRequest(mode=ModeId("chat"), by=asker))
+        with pytest.raises(SwitchRunningError):
+            await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by=by))
+        await box.supervisor.cancel(first.id, "test")
+        await box.supervisor.wait(first.id)
+
+
 async def test_a_cancelled_switch_is_undone(make_box):
     box = await make_box(CHAT, CODE, cards=1)
     await box.switch("chat")

@@ -89,6 +89,20 @@ async def test_a_forced_blank_ends_a_switch_that_requests_wait_for_and_tells_the
         await live.assert_quiet()
 
 
+async def test_somebodys_own_switch_comes_before_one_that_requests_wait_for(box: RealBox) -> None:
+    async with plane(box) as live:
+        await live.switch("chat")
+        codes: Counter[str] = Counter()
+        asked = [asyncio.create_task(asking(live, Ask(str(n), "code"), codes)) for n in range(5)]
+        await live.until("code loads", lambda: live.gate.expected(ServiceId("code")))
+        own = await live.switch("spare")
+        assert own.state is SwitchState.COMMITTED, own.reason
+        assert [await one for one in asked] == [Outcome.RETRYABLE] * 5
+        assert codes == {"switch_failed": 5}
+        assert live.gate.mode() == "spare"
+        await live.assert_quiet()
+
+
 async def test_while_a_service_drains_its_alias_is_answered_by_another_one(box: RealBox) -> None:
     for name in ("left", "right"):
         box.preset(name, Script(host_mib=20), vram=100, aliases=["any"], drain={"deadline": "60s"})
