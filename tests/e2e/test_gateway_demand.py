@@ -39,6 +39,8 @@ def module_box(make_gateway_box):
 @pytest.fixture
 def box(module_box):
     """The box in its mode small."""
+    # A request of the test before can have been answered before the switch for it was concluded.
+    module_box.wait_until("nothing is being switched", module_box.settled)
     with module_box.client() as client:
         assert client.switch("small").state is SwitchState.COMMITTED
     return module_box
