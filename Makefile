@@ -5,7 +5,7 @@ VENV ?= .venv
 # Options for pytest: make test PYTEST="-x -k planner"
 PYTEST ?=
 # Processes that run the tests, each whole files; 0: none but pytest's own, which --pdb needs
-WORKERS ?= 0
+WORKERS ?= 2
 # Options for the benchmark: make bench BENCH="--json bench.json --only status"
 BENCH ?=
 
