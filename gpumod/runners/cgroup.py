@@ -6,7 +6,7 @@ import os
 
 from gpumod.core.service import ProcessIdentity
 from gpumod.runners.procfs import read_stat
-from gpumod.runners.tree import identities
+from gpumod.runners.tree import hidden, identities
 
 _ROOT = "/sys/fs/cgroup"
 # Version 2, version 2 beside version 1, version 1 alone: where systemd tracks its units.
@@ -42,7 +42,7 @@ def cgroup_processes(path: str) -> tuple[ProcessIdentity, ...]:
     """
     before: list[int] | None = None
     while (pids := cgroup_pids(path)) and pids != before:
-        if living := identities(map(read_stat, pids)):
+        if living := identities(map(read_stat, pids)) or hidden(pids):
             return living
         before = pids
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def living_below(subreaper: int) -> tuple[ProcessIdentity, ...]:
         before = {(stat.pid, stat.start_ticks) for stat in map(read_stat, direct) if stat and stat.dead}
         if len(before) == len(direct) and before <= ended:
             return ()
-        if living := identities(map(read_stat, descendants(subreaper))):
+        if living := identities(map(read_stat, descendants(subreaper))) or hidden(direct):
             return living
         ended |= before
     return ()
@@ -122,6 +123,24 @@ def kill_orphans(run_dir: RunDir, seconds: float) -> bool:
 
 def _in_session(stat: ProcStat, leader: ProcessIdentity) -> bool:
     return stat.session == leader.pid and stat.start_ticks >= leader.start_ticks
+
+
+def hidden(pids: Iterable[int]) -> tuple[ProcessIdentity, ...]:
+    """Those of these that live and may not be looked at: /proc can be mounted with hidepid.
+
+    They count as living, under a start time that no process has, so that nobody takes them for gone.
+    """
+    return tuple(ProcessIdentity(pid, 0, boot_id()) for pid in pids if read_stat(pid) is None and _lives(pid))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def identities(stats: Iterable[ProcStat | None]) -> tuple[ProcessIdentity, ...]:

@@ -184,7 +184,7 @@ class Launcher:
     async def _until_ready(self, record: ServiceRecord, exit_seen: asyncio.Future[ExitReport]) -> None:
         engine, launch = self._parts.engine(record.spec.engine), _launch(record)
         bounds, clock = self._parts.bounds, self._parts.clock
-        patience = Patience(clock, record.spec.startup_timeout)
+        patience = Patience(clock, record.spec.startup_timeout, look=bounds.probe)
         last = ""
         while True:
             if exit_seen.done():

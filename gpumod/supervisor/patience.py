@@ -16,13 +16,15 @@ class Patience:
     """So many seconds of waiting, looked at again and again.
 
     A virtual machine that is held, a laptop's lid, a thrashing disk: where all stands still, what is
-    waited for does too. So the time between two looks counts for a third of the bound at the most
-    (0.5 to 5 s), and whoever looks once more before it gives up has seen what became of it.
+    waited for does too. So the time between two looks counts for a third of the bound and 5 s at the most,
+    but always as much as a look may take; and whoever looks once more before it gives up has seen what
+    became of it.
     """
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float, *, look: float = 0.0) -> None:
+        """Args: `seconds` is the bound, `look` how many of them one look may take of itself."""
         self._clock = clock
-        self._gap = max(_LEAST, min(_MOST, seconds / _SHARE))
+        self._gap = max(look + _LEAST, min(_MOST, seconds / _SHARE))
         self._began = self._looked = clock.monotonic()
         self._left = seconds
 

@@ -74,7 +74,7 @@ class Quiescer:
         record = self._world.get(service)
         if record is None or record.launch is None or record.state is not ServiceState.DRAINING:
             return "nothing to drain"
-        patience = Patience(self._parts.clock, record.spec.drain.deadline)
+        patience = Patience(self._parts.clock, record.spec.drain.deadline, look=self._parts.bounds.probe)
         quiet = 0
         busy: int | None = None
         while quiet < _QUIET_READINGS:

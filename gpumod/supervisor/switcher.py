@@ -20,7 +20,6 @@ from gpumod.planner.explain import explain
 from gpumod.planner.switch import plan_switch
 from gpumod.planner.target import resolve_target
 from gpumod.supervisor.conductor import Conductor
-from gpumod.supervisor.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -41,6 +40,19 @@ class _Running:
     target: Target
     conductor: Conductor
     task: asyncio.Task[SwitchRecord]
+    own: bool
+    """Whether somebody asked for it, or has joined it; else a policy did, and it gives way."""
+
+    def join(self, request: SwitchRequest) -> SwitchRecord:
+        """One more caller waits for the same end."""
+        self.own = self.own or not is_automatic(request.by)
+        self.conductor.join()
+        return self.conductor.record
+
+    def check_gives_way(self, request: SwitchRequest) -> None:
+        """Raises SwitchRunningError unless a policy asked for this switch, and somebody for the other one."""
+        if self.own or is_automatic(request.by):
+            raise _already_running(self.conductor.record)
 
     def leads_to(self, request: SwitchRequest, target: Target | Refused) -> bool:
         """Whether whoever asks for this gets it from what is under way.
@@ -78,6 +90,8 @@ class Switcher:
         self._running: _Running | None = None
         self._leaving: frozenset[ServiceId] = frozenset()
         self._closed = False
+        self._coming = 0
+        """Wishes that a policy's switch has given way to, and that have not begun yet."""
         self.refusals: Counter[RefusalCode] = Counter()
         """Why switches were refused, since the daemon began."""
 
@@ -125,46 +139,48 @@ class Switcher:
         Raises:
             SwitchRunningError: another one is under way, and this one does not come before it.
         """
-        patience: Patience | None = None
-        while True:
-            async with self._entry:
-                running = self._running
-                target = self._resolve(request)
-                if running is None:
-                    if isinstance(target, Refused):
-                        return target
-                    if patience is None or await self._possible(request, target) or not patience.left():
-                        return await self._start(request, target, self._untouched(request))
-                elif not running.conductor.record.state.ended:
-                    if running.leads_to(request, target) and not running.conductor.leaving:
-                        running.conductor.join()
-                        return running.conductor.record
-                    if not await self._comes_before(running, request, target):
-                        raise _already_running(running.conductor.record)
-                    by = f" by {request.by}" if request.by else ""
-                    running.conductor.cancel(f"pre-empted{by}: {request.phrase}", preempt=True)
-                    # What it was stopping may leave the cards a moment after it.
-                    patience = Patience(self._parts.clock, self._parts.bounds.barrier)
-            if running is None:
-                await self._parts.clock.sleep(self._parts.bounds.barrier_interval)
-            else:
+        forced = request.mode == BLANK and request.force
+        coming = False
+        try:
+            while True:
+                async with self._entry:
+                    running, target = self._running, self._resolve(request)
+                    if running is None:
+                        return await self._start_alone(request, target)
+                    ended = running.conductor.record.state.ended
+                    if not ended and running.leads_to(request, target) and not running.conductor.leaving:
+                        return running.join(request)
+                    if not ended and forced:
+                        running.conductor.cancel(_pre_empted(request), preempt=True)
+                if not ended and not forced:
+                    running.check_gives_way(request)
+                    if not coming:
+                        await self._check_possible(running, request, target)
+                        coming, self._coming = True, self._coming + 1
+                    running.check_gives_way(request)
+                    running.conductor.cancel(_pre_empted(request))
                 await asyncio.wait({running.task})
+        finally:
+            self._coming -= coming
 
-    async def _comes_before(
+    async def _start_alone(self, request: SwitchRequest, target: Target | Refused) -> SwitchRecord | Refused:
+        if isinstance(target, Refused):
+            return target
+        if self._coming and is_automatic(request.by):
+            raise SwitchRunningError("a switch that somebody asked for comes first: ask again after it")
+        return await self._start(request, target, self._untouched(request))
+
+    async def _check_possible(
         self, running: _Running, request: SwitchRequest, target: Target | Refused
-    ) -> bool:
-        """Whether a request pre-empts the running switch: `blank --force` any, anybody's wish a policy's.
+    ) -> None:
+        """A wish that would be refused ends nobody's switch.
 
-        A wish that would be refused ends nothing.
+        Raises:
+            SwitchRunningError: it would be, as things are now.
         """
-        if request.mode == BLANK and request.force:
-            return True
-        if isinstance(target, Refused) or is_automatic(request.by) or not is_automatic(running.request.by):
-            return False
-        return await self._possible(request, target)
-
-    async def _possible(self, request: SwitchRequest, target: Target) -> bool:
-        return not isinstance(await self._plan(target, self._untouched(request)), Refused)
+        plan = target if isinstance(target, Refused) else await self._plan(target, self._untouched(request))
+        if isinstance(plan, Refused):
+            raise _already_running(running.conductor.record)
 
     async def begin_target(
         self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
@@ -260,7 +276,8 @@ class Switcher:
         for line in explain(plan):
             _log.info("%s: %s", record.id, line)
         task = asyncio.create_task(self._run(conductor, request), name=request.phrase)
-        self._running = _Running(request, plan.target, conductor, task)
+        own = not is_automatic(request.by)
+        self._running = _Running(request, plan.target, conductor, task, own)
         self._tell(conductor.record)
         return conductor.record
 
@@ -344,6 +361,11 @@ def _sentence(record: SwitchRecord) -> str:
     if record.ended is not None:
         said += f", after {format_duration(record.ended - record.started)}"
     return f"{said}: {record.reason}" if record.reason else said
+
+
+def _pre_empted(request: SwitchRequest) -> str:
+    by = f" by {request.by}" if request.by else ""
+    return f"pre-empted{by}: {request.phrase}"
 
 
 def _already_running(record: SwitchRecord) -> SwitchRunningError:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from gpumod.runners import tree
 from gpumod.runners.tree import living_below
 
 FLIGHT = """
@@ -63,3 +64,13 @@ def test_children_that_have_ended_and_are_not_collected_are_nobody():
             pass  # it is about to end
         assert living_below(parent.pid) == ()
         parent.communicate(b"")
+
+
+def test_a_child_that_may_not_be_looked_at_is_not_taken_for_gone(monkeypatch):
+    """As where /proc is mounted with hidepid."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        monkeypatch.setattr(tree, "children", lambda _pid: [child.pid])
+        monkeypatch.setattr(tree, "descendants", lambda _pid: [child.pid])
+        monkeypatch.setattr(tree, "read_stat", lambda _pid: None)
+        assert [one.pid for one in living_below(os.getpid())] == [child.pid]
+        child.communicate(b"\n")

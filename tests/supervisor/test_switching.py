@@ -1,6 +1,7 @@
 """Switches on a simulated box: what a user sees, and what must never happen."""
 
 import asyncio
+import contextlib
 import signal
 
 import pytest
@@ -352,7 +353,53 @@ async def test_anybodys_switch_pre_empts_one_that_a_policy_asked_for(make_box, b
     assert record.state is SwitchState.COMMITTED, record.reason
     assert box.running() == {"gpt"}
     ended = await box.supervisor.switch(policys.id)
-    assert (ended.state, "pre-empted" in ended.reason) == (SwitchState.FAILED, True)
+    assert (ended.state, "pre-empted" in ended.reason) == (SwitchState.ROLLED_BACK, True)
+
+
+async def test_a_switch_that_pre_empted_a_policys_and_fails_restores_what_was_before_both(make_box):
+    box = await make_box(CHAT, CODE, mode("other", service("gpt", 20 * GIB)), cards=1)
+    await box.switch("chat")
+    await slow(box, "qwen")
+    await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand"))
+    while "qwen" not in box.running():
+        await box.clock.sleep(0.01)
+    box.processes.script(ServiceId("gpt"), Script(exits=1))
+    record = await box.switch("other")
+    assert (record.state, record.left) == (SwitchState.ROLLED_BACK, "restored: in mode chat")
+    assert box.running() == {"gemma"}
+    assert (await box.supervisor.status()).state is BoxState.SETTLED
+
+
+async def test_a_policys_switch_that_somebody_has_joined_is_somebodys_own(make_box):
+    box = await make_box(CHAT, CODE, mode("other", service("gpt", 20 * GIB)), cards=1)
+    await slow(box, "qwen")
+    policys = await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand"))
+    joined = await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="ann"))
+    assert joined.id == policys.id
+    with pytest.raises(SwitchRunningError):
+        await box.supervisor.begin(SwitchRequest(mode=ModeId("other"), by="bob"))
+    box.engine.of(ServiceId("qwen")).then(Readiness.READY)
+    assert (await box.supervisor.wait(policys.id)).state is SwitchState.COMMITTED
+
+
+async def test_no_policy_comes_between_a_pre_empted_switch_and_the_one_it_gave_way_to(make_box):
+    box = await make_box(CHAT, CODE, mode("other", service("gpt", 20 * GIB)), cards=1)
+    await box.switch("chat")
+    await slow(box, "qwen")
+    policys = await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand"))
+    anns = asyncio.create_task(box.supervisor.begin(SwitchRequest(mode=ModeId("other"), by="ann")))
+    refused = 0
+    while not anns.done():
+        with contextlib.suppress(SwitchRunningError):
+            await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand: again"))
+            refused -= 1
+        refused += 1
+        await box.clock.sleep(0.01)
+    assert refused >= 1
+    assert (await box.supervisor.wait((await anns).id)).state is SwitchState.COMMITTED
+    history = await box.supervisor.switches(9)
+    assert [one.request.by for one in history][:2] == ["ann", "on demand"]
+    assert history[1].id == policys.id
 
 
 async def test_a_wish_that_would_be_refused_ends_no_policys_switch(make_box):
