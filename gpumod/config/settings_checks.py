@@ -11,6 +11,7 @@ from typing import Final
 from gpumod.config.problems import Finding
 from gpumod.config.settings_file import SettingsFile
 from gpumod.config.variables import LATER
+from gpumod.core.switch import IDLE, RECOVERY
 
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path: sun_path of sockaddr_un, less the NUL (unix(7))."""
@@ -95,6 +96,8 @@ def _keys(file: SettingsFile, folder: Path) -> Iterator[Finding]:
     for index, key in enumerate(file.keys or ()):
         if key.name in seen:
             yield Finding(("keys", index, "name"), f"another key has the name {key.name}")
+        if key.name in {IDLE, RECOVERY}:
+            yield Finding(("keys", index, "name"), f"{key.name} is the daemon's own name for what it does itself")
         seen.add(key.name)
         if (key.hash is None) == (key.key_file is None):
             yield Finding(("keys", index), "needs exactly one of `hash` and `key_file`")

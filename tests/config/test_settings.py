@@ -198,6 +198,7 @@ def test_no_secret_is_repeated(folder):
         ("host_limit: 3 apples", "host_limit", "is not a size"),
         ("headroom: {cards: {GPU1: 1GiB}}", "headroom.cards.GPU1", "is not a card"),
         ("keys: [{name: a, scopes: [read]}]", "keys.0", "exactly one of"),
+        ("keys: [{name: idle, key_file: ~/key, scopes: [read]}]", "keys.0.name", "the daemon's own name"),
         ("keys: [{name: a, scopes: []}]", "keys.0.scopes", "at least 1 item"),
         ("keys: [{name: a, scopes: [read], key_file: nowhere}]", "keys.0.key_file", "No such file"),
         ("engines: {llamacpp: {}}", "engines.llamacpp", "unknown key"),
