@@ -97,7 +97,9 @@ def _keys(file: SettingsFile, folder: Path) -> Iterator[Finding]:
         if key.name in seen:
             yield Finding(("keys", index, "name"), f"another key has the name {key.name}")
         if key.name in {IDLE, RECOVERY}:
-            yield Finding(("keys", index, "name"), f"{key.name} is the daemon's own name for what it does itself")
+            yield Finding(
+                ("keys", index, "name"), f"{key.name} is the daemon's own name for what it does itself"
+            )
         seen.add(key.name)
         if (key.hash is None) == (key.key_file is None):
             yield Finding(("keys", index), "needs exactly one of `hash` and `key_file`")
