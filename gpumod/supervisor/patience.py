@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from gpumod.core.ports import Clock
 
 _SHARE = 3
+"""What part of a bound the time between two looks may use up: one in so many."""
 _LEAST = 0.5
+"""Seconds that it may use up beside what a look takes, however short the bound is."""
 _MOST = 5.0
+"""Seconds that it may use up, however long the bound is."""
 
 
 class Patience:

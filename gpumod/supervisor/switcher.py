@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpumod.core.errors import NotFoundError, StoreError, SwitchRunningError, UnreachableError
@@ -20,6 +20,7 @@ from gpumod.planner.explain import explain
 from gpumod.planner.switch import plan_switch
 from gpumod.planner.target import resolve_target
 from gpumod.supervisor.conductor import Conductor
+from gpumod.supervisor.running import RunningSwitch, already_running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -32,37 +33,6 @@ if TYPE_CHECKING:
     from gpumod.supervisor.parts import Parts
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Running:
-    request: SwitchRequest
-    target: Target
-    conductor: Conductor
-    task: asyncio.Task[SwitchRecord]
-    own: bool
-    """Whether somebody asked for it, or has joined it; else a policy did, and it gives way."""
-
-    def join(self, request: SwitchRequest) -> SwitchRecord:
-        """One more caller waits for the same end."""
-        self.own = self.own or not is_automatic(request.by)
-        self.conductor.join()
-        return self.conductor.record
-
-    def check_gives_way(self, request: SwitchRequest) -> None:
-        """Raises SwitchRunningError unless a policy asked for this switch, and somebody for the other one."""
-        if self.own or is_automatic(request.by):
-            raise _already_running(self.conductor.record)
-
-    def leads_to(self, request: SwitchRequest, target: Target | Refused) -> bool:
-        """Whether whoever asks for this gets it from what is under way.
-
-        The same words are not enough: a restart or a recovery keeps what was added by hand, which a switch
-        to the same mode takes away.
-        """
-        if isinstance(target, Refused) or not self.request.same_wish(request):
-            return False
-        return _end_of(self.target) == _end_of(target)
 
 
 class Switcher:
@@ -87,7 +57,7 @@ class Switcher:
         self._look = look
         self._on_end = on_end
         self._entry = asyncio.Lock()
-        self._running: _Running | None = None
+        self._running: RunningSwitch | None = None
         self._leaving: frozenset[ServiceId] = frozenset()
         self._closed = False
         self._coming = 0
@@ -157,11 +127,12 @@ class Switcher:
                     if not coming:
                         await self._check_possible(running, request, target)
                         coming, self._coming = True, self._coming + 1
-                    running.check_gives_way(request)
+                    running.check_gives_way(request)  # somebody may have joined it meanwhile
                     running.conductor.cancel(_pre_empted(request))
                 await asyncio.wait({running.task})
         finally:
-            self._coming -= coming
+            if coming:
+                self._coming -= 1
 
     async def _start_alone(self, request: SwitchRequest, target: Target | Refused) -> SwitchRecord | Refused:
         if isinstance(target, Refused):
@@ -171,7 +142,7 @@ class Switcher:
         return await self._start(request, target, self._untouched(request))
 
     async def _check_possible(
-        self, running: _Running, request: SwitchRequest, target: Target | Refused
+        self, running: RunningSwitch, request: SwitchRequest, target: Target | Refused
     ) -> None:
         """A wish that would be refused ends nobody's switch.
 
@@ -180,7 +151,7 @@ class Switcher:
         """
         plan = target if isinstance(target, Refused) else await self._plan(target, self._untouched(request))
         if isinstance(plan, Refused):
-            raise _already_running(running.conductor.record)
+            raise already_running(running.conductor.record)
 
     async def begin_target(
         self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
@@ -197,7 +168,7 @@ class Switcher:
         """
         async with self._entry:
             if self._running is not None:
-                raise _already_running(self._running.conductor.record)
+                raise already_running(self._running.conductor.record)
             return await self._start(request, target, untouched)
 
     async def tie_loose_ends(self) -> None:
@@ -277,7 +248,7 @@ class Switcher:
             _log.info("%s: %s", record.id, line)
         task = asyncio.create_task(self._run(conductor, request), name=request.phrase)
         own = not is_automatic(request.by)
-        self._running = _Running(request, plan.target, conductor, task, own)
+        self._running = RunningSwitch(request, plan.target, conductor, task, own)
         self._tell(conductor.record)
         return conductor.record
 
@@ -349,10 +320,6 @@ class Switcher:
         self._events.publish(EventKind.SWITCH, request.mode or "", message, state="refused", reasons=reasons)
 
 
-def _end_of(target: Target) -> tuple[object, ...]:
-    return target.mode, {spec.id for spec in target.services}, target.added, target.removed
-
-
 def _sentence(record: SwitchRecord) -> str:
     """How a switch stands, in words; the reason only where it did not go as asked."""
     said = f"{record.request.phrase}: {record.state.value.replace('_', ' ')}"
@@ -366,14 +333,6 @@ def _sentence(record: SwitchRecord) -> str:
 def _pre_empted(request: SwitchRequest) -> str:
     by = f" by {request.by}" if request.by else ""
     return f"pre-empted{by}: {request.phrase}"
-
-
-def _already_running(record: SwitchRecord) -> SwitchRunningError:
-    return SwitchRunningError(
-        f"{record.request.phrase} is under way (switch {record.id}); wait for it, cancel it, "
-        "or pre-empt it with `gpumodctl switch blank --force`",
-        {"switch": record.id, "target": record.target},
-    )
 
 
 def unknown_switch(switch: SwitchId) -> NotFoundError:

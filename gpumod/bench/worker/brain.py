@@ -14,7 +14,7 @@ from gpumod.bench.worker.targets import Aim
 from gpumod.core.job import JobPhase, JobRecord, JobState
 from gpumod.core.names import SwitchId
 from gpumod.core.service import Desired
-from gpumod.core.switch import DAEMON_NAMES, IDLE, ON_DEMAND, SwitchRecord, SwitchState
+from gpumod.core.switch import DAEMON_NAMES, SwitchRecord, SwitchState, is_automatic
 
 _CHANGED = frozenset({SwitchState.COMMITTED, SwitchState.FAILED})
 
@@ -169,8 +169,7 @@ def is_intrusion(record: SwitchRecord, name: str, services: frozenset[str]) -> b
     job goes to its target again.
     """
     request = record.request
-    of_the_daemon = request.by in DAEMON_NAMES or request.by == IDLE
-    if request.by == name or of_the_daemon or request.by.partition(":")[0] == ON_DEMAND:
+    if request.by == name or request.by in DAEMON_NAMES or is_automatic(request.by):
         return False
     one = request.start or request.stop or request.restart
     beside = one is not None and not request.force and one not in services
