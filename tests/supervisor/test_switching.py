@@ -14,7 +14,7 @@ from gpumod.core.ports import ProbeAnswer, Readiness
 from gpumod.core.service import RunKey
 from gpumod.core.spec import AfterDeadline, Drain, OnFailure
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import BoxState, Phase, StepState, SwitchRequest, SwitchState
+from gpumod.core.switch import BoxState, Phase, StepState, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.core.units import GIB
 from gpumod.testing.box import mode, service
 from gpumod.testing.hardware import FOR_EVER
@@ -380,6 +380,19 @@ async def test_a_policys_switch_that_somebody_has_joined_is_somebodys_own(make_b
         await box.supervisor.begin(SwitchRequest(mode=ModeId("other"), by="bob"))
     box.engine.of(ServiceId("qwen")).then(Readiness.READY)
     assert (await box.supervisor.wait(policys.id)).state is SwitchState.COMMITTED
+
+
+async def test_of_two_who_pre_empt_a_policys_switch_at_once_one_gets_it_and_the_other_is_told(make_box):
+    box = await make_box(CHAT, CODE, mode("other", service("gpt", 20 * GIB)), cards=1)
+    await box.switch("chat")
+    await slow(box, "qwen")
+    await box.supervisor.begin(SwitchRequest(mode=ModeId("code"), by="on demand"))
+    wishes = [SwitchRequest(mode=ModeId("other"), by="ann"), SwitchRequest(mode=ModeId("blank"), by="bob")]
+    answers = await asyncio.gather(*map(box.supervisor.begin, wishes), return_exceptions=True)
+    (told,) = (one for one in answers if isinstance(one, SwitchRunningError))
+    (begun,) = (one for one in answers if isinstance(one, SwitchRecord))
+    assert told.facts["switch"] == begun.id
+    assert (await box.supervisor.wait(begun.id)).state is SwitchState.COMMITTED
 
 
 async def test_no_policy_comes_between_a_pre_empted_switch_and_the_one_it_gave_way_to(make_box):

@@ -75,31 +75,20 @@ async def test_a_request_waits_until_a_switch_that_somebody_asked_for_has_ended(
         assert latest.started >= (former.ended or 0.0)
 
 
-async def test_a_forced_blank_ends_a_switch_that_requests_wait_for_and_tells_them(box: RealBox) -> None:
+@pytest.mark.parametrize(("mode", "force"), [("blank", True), ("spare", False)])
+async def test_somebodys_own_switch_ends_one_that_requests_wait_for_and_they_are_told(
+    box: RealBox, mode: str, *, force: bool
+) -> None:
     async with plane(box) as live:
         await live.switch("chat")
         codes: Counter[str] = Counter()
         asked = [asyncio.create_task(asking(live, Ask(str(n), "code"), codes)) for n in range(5)]
         await live.until("code loads", lambda: live.gate.expected(ServiceId("code")))
-        blank = await live.switch("blank", force=True)
-        assert blank.state is SwitchState.COMMITTED
-        assert [await one for one in asked] == [Outcome.RETRYABLE] * 5
-        assert codes == {"switch_failed": 5}
-        assert live.gate.mode() == "blank"
-        await live.assert_quiet()
-
-
-async def test_somebodys_own_switch_comes_before_one_that_requests_wait_for(box: RealBox) -> None:
-    async with plane(box) as live:
-        await live.switch("chat")
-        codes: Counter[str] = Counter()
-        asked = [asyncio.create_task(asking(live, Ask(str(n), "code"), codes)) for n in range(5)]
-        await live.until("code loads", lambda: live.gate.expected(ServiceId("code")))
-        own = await live.switch("spare")
+        own = await live.switch(mode, force=force)
         assert own.state is SwitchState.COMMITTED, own.reason
         assert [await one for one in asked] == [Outcome.RETRYABLE] * 5
         assert codes == {"switch_failed": 5}
-        assert live.gate.mode() == "spare"
+        assert live.gate.mode() == mode
         await live.assert_quiet()
 
 
