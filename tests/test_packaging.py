@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +17,7 @@ import pytest
 
 import gpumod
 from gpumod import resources
+from gpumod.testing.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ("presets", "modes", "migrations", "systemd")
@@ -148,12 +148,6 @@ def _wait_for_status(ctl, environment, daemon):
             return json.loads(done.stdout)
         time.sleep(0.1)
     raise AssertionError("the daemon does not answer")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_source_checkout_finds_its_shipped_files(tmp_path, monkeypatch):

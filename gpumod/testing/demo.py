@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpumod.testing.gguf import of_size, write_gguf
+from gpumod.testing.ports import free_port, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -95,7 +95,7 @@ class Box:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def write_files(self) -> None:
@@ -109,7 +109,7 @@ class Box:
         (self.root / "models/broken.gguf").write_bytes(
             whole.replace(b"tokenizer.ggml.model", b"tokenizer.gone.model", 1)
         )
-        first = 20000 + os.getpid() % 20000
+        first = free_ports(100)
         config = _CONFIG.format(card=_CARD_MIB, port=self.port, root=self.root, first=first, last=first + 99)
         files = {"config.yaml": config}
         for name, vram in (
@@ -361,13 +361,6 @@ def _workspace() -> Iterator[Path]:
         yield root
     finally:
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _last_lines(path: Path) -> str:

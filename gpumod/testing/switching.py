@@ -67,6 +67,9 @@ class FakeBox:
 
     def __init__(self, step_seconds: float = 0.0) -> None:
         self.step_seconds = step_seconds
+        self.going = asyncio.Event()
+        """While it is cleared, a running switch stands still before its next step."""
+        self.going.set()
         self.faults = Faults()
         self.events = FakeEvents()
         self.history = FakeHistory(self.events, self.faults)
@@ -318,6 +321,7 @@ class FakeBox:
         for step in plan.steps:
             started = self._note(id_, step, StepState.RUNNING)
             await asyncio.sleep(self.step_seconds)
+            await self.going.wait()
             failure = await self._act(step, former)
             if id_ in self._cancelled:
                 failure = self._switches[id_].reason

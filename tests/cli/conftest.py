@@ -1,9 +1,11 @@
+import contextlib
 import json
 from dataclasses import dataclass
 
 import pytest
 
 from gpumod.cli.main import main
+from gpumod.client import Client
 from tests.client.conftest import _own_environment, daemon, short_path  # noqa: F401
 from tests.client.served import served
 
@@ -61,8 +63,34 @@ def quiet_box(_shared_daemon, monkeypatch):
 
 
 @pytest.fixture
+def held_box(box):
+    """The same, with switches that stand still until they are told to go on."""
+    box.hold()
+    yield box
+    with contextlib.suppress(RuntimeError):  # a test may have ended it already
+        box.go_on()
+
+
+@pytest.fixture
 def slow_box(short_path, monkeypatch):  # noqa: F811
     """The same, with switches that take a second or two."""
     with served(short_path, step_seconds=0.15) as running:
         monkeypatch.setenv("GPUMOD_SOCKET", running.socket)
         yield running
+
+
+@pytest.fixture
+def before(monkeypatch):
+    """Does something once, before the next call of a method of the client."""
+
+    def do(method, act):
+        real = getattr(Client, method)
+
+        def first(*args, **keys):
+            monkeypatch.setattr(Client, method, real)
+            act()
+            return real(*args, **keys)
+
+        monkeypatch.setattr(Client, method, first)
+
+    return do

@@ -1,6 +1,5 @@
 """Jobs on the command line: what is asked for, what is told, and what it exits with."""
 
-import threading
 import time
 
 import pytest
@@ -107,14 +106,12 @@ def test_a_job_that_fails_is_no_success(ctl, bench):
     assert ctl("job", "retry", "J1", "--wait").code == 0
 
 
-def test_a_job_that_is_cancelled_meanwhile_is_no_success(ctl, box):
+def test_a_job_that_is_cancelled_meanwhile_is_no_success(ctl, box, before):
     job = submitted(ctl)["id"]
     assert ctl("job", "cancel", job).out.startswith(f"job {job}: cancelled")
     assert ctl("job", "show", job).code == 0
-    again = threading.Timer(0.3, lambda: box.run(box.jobs.queue.cancel("J2")))
-    again.start()
+    before("job", lambda: box.run(box.jobs.queue.cancel("J2")))
     waited = ctl("job", "submit", "speed", "chat", "--wait")
-    again.join()
     assert waited.code == 1
     assert "job J2 was cancelled" in waited.err
 
@@ -126,12 +123,10 @@ def test_to_wait_too_long_leaves_the_job(ctl, box):
     assert ctl("job", "show", waited.json["job"]["id"], "--json").json["job"]["state"] == "queued"
 
 
-def test_a_daemon_that_goes_away_for_good_is_told_of(ctl, box, monkeypatch):
+def test_a_daemon_that_goes_away_for_good_is_told_of(ctl, box, before, monkeypatch):
     monkeypatch.setattr("gpumod.cli.job_progress._LOST", 0.1)
-    away = threading.Timer(0.4, lambda: box.loop.call_soon_threadsafe(box.stop.set))
-    away.start()
+    before("job", box.end)
     waited = ctl("job", "submit", "speed", "gemma-chat", "--wait")
-    away.join()
     assert waited.code == 4
     assert "it takes the job up when it is started again" in waited.err
 

@@ -1,7 +1,5 @@
 """Commands that change the box: what they say, and what they exit with."""
 
-import threading
-
 import pytest
 
 from gpumod.core.switch import SwitchState
@@ -15,7 +13,8 @@ def test_a_switch_says_what_happened(ctl, box):
     assert ctl("status").out.count("ready") == 2
 
 
-def test_progress_names_every_step_once(ctl, slow_box):
+def test_progress_names_every_step_once(ctl, slow_box, monkeypatch):
+    monkeypatch.setattr("gpumod.cli.progress._BRIEF", 60.0)
     err = ctl("switch", "chat").err
     assert err.count("start embed - done") == 1
     assert "running" not in err  # no step took so long that its beginning is news
@@ -99,23 +98,25 @@ def test_a_mode_that_is_not_there(ctl, box):
     assert ctl("switch", "nowhere", "--json").json["code"] == "not_found"
 
 
-def test_no_wait_only_says_that_it_has_begun(ctl, slow_box):
+def test_no_wait_only_says_that_it_has_begun(ctl, held_box):
     begun = ctl("switch", "chat", "--no-wait")
     assert begun.code == 0
     assert begun.out == "switch S1 begun: switch to chat\n"
     assert "joined" in ctl("switch", "chat", "--no-wait").out
-    assert slow_box.run(slow_box.box.wait("S1")).state is SwitchState.COMMITTED
+    held_box.go_on()
+    assert held_box.run(held_box.box.wait("S1")).state is SwitchState.COMMITTED
 
 
-def test_timeout_stops_the_waiting_and_not_the_switch(ctl, slow_box):
+def test_timeout_stops_the_waiting_and_not_the_switch(ctl, held_box):
     late = ctl("switch", "chat", "--timeout", "100ms")
     assert late.code == 6
     assert "S1" in late.err
     assert "goes on" in late.err
-    assert slow_box.run(slow_box.box.wait("S1")).state is SwitchState.COMMITTED
+    held_box.go_on()
+    assert held_box.run(held_box.box.wait("S1")).state is SwitchState.COMMITTED
 
 
-def test_timeout_as_json_carries_the_switch(ctl, slow_box):
+def test_timeout_as_json_carries_the_switch(ctl, held_box):
     late = ctl("switch", "chat", "--timeout", "0.1", "--json")
     assert late.code == 6
     assert late.json["code"] == "timed_out"
@@ -123,7 +124,7 @@ def test_timeout_as_json_carries_the_switch(ctl, slow_box):
     assert late.json["switch"]["state"] == "running"
 
 
-def test_another_switch_is_in_the_way(ctl, slow_box):
+def test_another_switch_is_in_the_way(ctl, held_box):
     ctl("switch", "chat", "--no-wait")
     refused = ctl("switch", "code")
     assert refused.code == 3
@@ -131,38 +132,36 @@ def test_another_switch_is_in_the_way(ctl, slow_box):
     assert ctl("switch", "code", "--json").json["switch"] == "S1"
 
 
-def test_a_cancelled_switch_is_a_failure_for_who_waits(ctl, slow_box):
-    ctl("switch", "chat", "--no-wait")
-    canceller = threading.Timer(0.2, lambda: slow_box.run(slow_box.box.cancel("S1", "ada")))
-    canceller.start()
+def test_a_cancelled_switch_is_a_failure_for_who_waits(ctl, held_box, before):
+    def cancelled():
+        held_box.run(held_box.box.cancel("S1", "ada"))
+        held_box.go_on()
+
+    before("switch_record", cancelled)
     waited = ctl("switch", "chat")
-    canceller.join()
     assert waited.code == 1
     assert "cancelled by ada" in waited.err
 
 
-def test_cancel_waits_until_the_switch_is_undone(ctl, slow_box):
+def test_cancel_waits_until_the_switch_is_undone(ctl, held_box, before):
     ctl("switch", "chat", "--no-wait")
+    before("switch_record", held_box.go_on)
     assert ctl("switches", "cancel", "S1").code == 0
     assert ctl("switches", "show", "S1", "--json").json["state"] in {"rolled_back", "failed"}
     assert ctl("status", "--json").json["mode"] == "blank"
 
 
-def test_a_daemon_that_goes_away_during_a_switch(ctl, slow_box, monkeypatch):
+def test_a_daemon_that_goes_away_during_a_switch(ctl, held_box, before, monkeypatch):
     monkeypatch.setattr("gpumod.cli.progress._LOST", 0.1)
-    stopper = threading.Timer(0.3, lambda: slow_box.loop.call_soon_threadsafe(slow_box.stop.set))
-    stopper.start()
+    before("switch_record", held_box.end)
     lost = ctl("switch", "chat")
-    stopper.join()
     assert lost.code == 4
     assert "switch S1" in lost.err
 
 
-def test_timeout_holds_while_the_daemon_is_away(ctl, slow_box):
-    stopper = threading.Timer(0.2, lambda: slow_box.loop.call_soon_threadsafe(slow_box.stop.set))
-    stopper.start()
+def test_timeout_holds_while_the_daemon_is_away(ctl, held_box, before):
+    before("switch_record", held_box.end)
     late = ctl("switch", "chat", "--timeout", "0.6s")
-    stopper.join()
     assert late.code == 6
 
 

@@ -26,6 +26,7 @@ class Served:
     box: FakeBox
     jobs: FakeJobs
     loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -35,6 +36,21 @@ class Served:
     def run(self, awaitable):
         """Run something in the daemon's loop, to its end."""
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(_BOUND)
+
+    def hold(self):
+        """Switches stand still before their next step."""
+        self.loop.call_soon_threadsafe(self.box.going.clear)
+
+    def go_on(self):
+        """Switches that stand still go on."""
+        self.loop.call_soon_threadsafe(self.box.going.set)
+
+    def end(self):
+        """End the daemon."""
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self.loop.call_soon_threadsafe(self.stop.set)
+        self.thread.join(_BOUND)
+        assert not self.thread.is_alive()
 
     def switch(self, mode):
         """Bring the box into a mode."""
@@ -58,7 +74,9 @@ def served(folder: Path, *, step_seconds: float = 0.0, **deps):
         tcp.bind(("127.0.0.1", 0))
         unix.bind(path)
         jobs = FakeJobs(box, step_seconds=step_seconds)
-        here = Served(path, tcp.getsockname()[1], box, jobs, asyncio.get_running_loop())
+        here = Served(
+            path, tcp.getsockname()[1], box, jobs, asyncio.get_running_loop(), threading.current_thread()
+        )
         made.append(here)
         try:
             await serve(
@@ -76,7 +94,6 @@ def served(folder: Path, *, step_seconds: float = 0.0, **deps):
         yield made[0]
     finally:
         if made:
-            with contextlib.suppress(RuntimeError):  # a test may have ended it already
-                made[0].loop.call_soon_threadsafe(made[0].stop.set)
+            made[0].end()
         thread.join(_BOUND)
         assert not thread.is_alive()

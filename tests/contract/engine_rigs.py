@@ -13,7 +13,8 @@ from gpumod.core.spec import CommandOptions, ContainerOptions, EngineKind, Servi
 from gpumod.engines import engines
 from gpumod.testing.engine import FakeEngine
 from gpumod.testing.engine_server import Script, command_of
-from tests.engines.processes import Listeners, free_port, spec_of
+from gpumod.testing.ports import free_port
+from tests.engines.processes import Listeners, spec_of
 
 BUILD = EngineBuild("/usr/bin/engine", "1.0", frozenset({"--device", "--load-mode"}))
 

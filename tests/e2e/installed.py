@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gpumod.client import Client
 from gpumod.core.errors import GpumodError
 from gpumod.testing.engine_server import Script, command_of
-from tests.e2e.real_box import free_port
+from gpumod.testing.ports import free_port, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ class Installed:
         self.box = box
         self.user = user
         self.uid = int(box.run(["id", "-u", user]).stdout) if user else 0
-        self._ports = (free_port(), free_port())
+        self._ports = (free_port(), free_ports(51))
         self.configure()
         self._altered = False
         # In the box's own layer: the interpreter may lie in a home that others may not enter.
@@ -111,7 +111,7 @@ class Installed:
         """Write config.yaml with other cards or more lines; the next daemon reads it."""
         self._altered = True
         port, first = self._ports
-        text = _CONFIG.format(cards=cards, port=port, first=first, last=min(first + 50, 65535))
+        text = _CONFIG.format(cards=cards, port=port, first=first, last=first + 50)
         self.write("config.yaml", "\n".join((text, *lines, "")))
 
     def restore(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpumod.client import Client
 from gpumod.core.errors import GpumodError
 from gpumod.testing.engine_server import Script, command_of
+from gpumod.testing.ports import free_port, free_ports
 from tests.store.samples import new_file
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ ports: {first}-{last}
 boot: last
 bounds: {bounds}
 """
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _service_of(command: str) -> str:
@@ -72,7 +64,7 @@ class RealBox:
         for folder in ("config/presets", "config/modes", "state"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         new_file(root / "state/gpumod.db").chmod(0o600)  # a daemon takes a second to make its own
-        first = random.randrange(20000, 32000)
+        first = free_ports(51)
         self.port = free_port()
         limits = {"barrier": "3s", "after_kill": "5s", "watch_interval": "300ms", **(bounds or {})}
         config = _CONFIG.format(

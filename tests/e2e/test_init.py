@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from gpumod.testing.gguf import write_gguf
-from tests.e2e.real_box import free_port
+from gpumod.testing.ports import free_port, free_ports
 
 pytest.importorskip("xllamacpp")
 
@@ -23,7 +23,7 @@ def box(make_real_box):
         (box.root / "config" / folder).rmdir()
     (box.root / "config").rmdir()
     (box.root / "home").mkdir()
-    first = free_port()
+    first = free_ports(21)
     box.environment = {
         "HOME": str(box.root / "home"),
         "PATH": "/usr/bin:/bin",

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from gpumod.core.names import HOST_CARD, PresetId, ServiceId
 from gpumod.core.ports import Engine, Readiness
 from gpumod.core.service import Launch
 from gpumod.core.spec import EngineKind, LlamaOptions, ServiceSpec
+from gpumod.testing.ports import free_port
 
 PATIENCE = 60.0
 """Seconds that anything may take on a noisy machine."""
@@ -33,13 +33,6 @@ class Listeners:
                     if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
                         return True
         return False
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition, what: str, seconds: float = PATIENCE):

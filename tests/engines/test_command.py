@@ -15,7 +15,8 @@ from gpumod.core.states import ServiceState
 from gpumod.engines.command import CommandEngine
 from gpumod.engines.programs import Builds, locate, output, run_command
 from gpumod.testing.engine_server import Script, command_of
-from tests.engines.processes import Listeners, free_port, launch_of, ready, spec_of, start, until
+from gpumod.testing.ports import free_port
+from tests.engines.processes import Listeners, launch_of, ready, spec_of, start, until
 
 __all__ = ["start"]
 

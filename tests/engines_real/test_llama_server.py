@@ -10,7 +10,8 @@ from gpumod.core.ports import EngineBuild, Readiness
 from gpumod.core.spec import Draft, EngineKind, KvCache, LlamaOptions
 from gpumod.core.states import ServiceState
 from gpumod.engines import engines
-from tests.engines.processes import KILL, TERM, Listeners, free_port, launch_of, ready, spec_of, until
+from gpumod.testing.ports import free_port
+from tests.engines.processes import KILL, TERM, Listeners, launch_of, ready, spec_of, until
 from tests.integration.test_llama_embedded import ask, busy, serving
 
 pytestmark = pytest.mark.engines

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ import psutil
 from gpumod.client import Client
 from gpumod.core.errors import GpumodError
 from gpumod.core.units import MIB
+from gpumod.testing.ports import free_port, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,11 +58,11 @@ class GpuBox:
         self, root: Path, server: Path, headroom: int = 512 * MIB, gateway: Mapping[str, str] | None = None
     ) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
         for folder in ("config/presets", "config/modes", "state"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        first = random.randrange(20000, 32000)  # below the ports that connections of clients get
+        first = free_ports(51)
         self.write(
             "config.yaml",
             _CONFIG.format(
@@ -195,10 +194,3 @@ class GpuBox:
         """The end of the daemon's log."""
         path = self.root / "daemon.log"
         return path.read_text(errors="replace")[-6000:] if path.exists() else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,7 +10,7 @@ from gpumod.core.ports import Readiness
 from gpumod.engines import http
 from gpumod.engines.probing import readiness
 from gpumod.engines.programs import output
-from tests.engines.processes import free_port
+from gpumod.testing.ports import free_port
 
 
 @contextlib.asynccontextmanager

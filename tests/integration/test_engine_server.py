@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from gpumod.testing.engine_server import NVML_VARIABLE, Script, command_of
-from tests.engines.processes import KILL, TERM, free_port, start, until
+from gpumod.testing.ports import free_port
+from tests.engines.processes import KILL, TERM, start, until
 
 __all__ = ["start"]
 

@@ -16,7 +16,8 @@ from gpumod.core.states import ServiceState
 from gpumod.engines import engines
 from gpumod.engines.llama_cpp import EMBEDDED_SERVER
 from gpumod.testing.gguf import MEDIUM, TINY, Shape, of_size, write_gguf
-from tests.engines.processes import KILL, TERM, Listeners, free_port, launch_of, ready, spec_of, start, until
+from gpumod.testing.ports import free_port
+from tests.engines.processes import KILL, TERM, Listeners, launch_of, ready, spec_of, start, until
 
 __all__ = ["start"]
 

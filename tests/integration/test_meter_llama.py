@@ -18,7 +18,8 @@ from gpumod.daemon import SystemClock
 from gpumod.engines.http import EngineHttpError, get
 from gpumod.engines.llama_cpp import EMBEDDED_SERVER
 from gpumod.testing.gguf import Shape, write_gguf
-from tests.engines.processes import free_port, start
+from gpumod.testing.ports import free_port
+from tests.engines.processes import start
 
 __all__ = ["start"]
 

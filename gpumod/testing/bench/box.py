@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpumod.testing.engine_server import Script, command_of
+from gpumod.testing.ports import free_port, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,14 +65,14 @@ class BenchBox:
         self._environment = {**os.environ, **(environment or {})}
         for folder in ("config/presets", "config/modes", "models", "state"):
             (root / folder).mkdir(parents=True)
-        first = free_port()
+        first = free_ports(51)
         text = _CONFIG.format(
             cards=cards,
             limit=f"host_limit: {limit}MiB" if limit else "",
             root=root,
             port=free_port(),
             first=first,
-            last=min(first + 50, 65535),
+            last=first + 50,
         )
         (root / "config/config.yaml").write_text(text)
 
@@ -217,14 +218,6 @@ class _UnixConnection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
