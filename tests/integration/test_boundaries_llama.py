@@ -15,7 +15,7 @@ async def measure(name, endpoint, given, *keys):
 
 
 async def test_what_can_be_seen_without_sense(endpoint):
-    given = {"checks": ["storm", "limit"], "storm": 4, "tokens": 16, "bound": 15, "timeout": 30}
+    given = {"checks": ["storm", "limit"], "storm": 4, "tokens": 16, "bound": 120, "timeout": 120}
     storm, over = await measure("stress", endpoint, given, "storm", "limit-over")
     # Two slots: two of the four were answering. All four have gone, and the engine knows.
     assert storm.numbers["stress.storm.streaming.v1"] == 2
