@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, Text, line
 from gpumod.core.comparison import Comparison, ComparisonReport, Finding, Pair, Recommendation, Side
+from gpumod.core.units import format_size
 
 
 def comparison_blocks(report: ComparisonReport) -> list[Block]:
@@ -54,8 +55,8 @@ def _pair(pair: Pair) -> Iterator[Block]:
         Row(
             (
                 Cell(one.formula),
-                Cell(_value(one.first)),
-                Cell(_value(one.second)),
+                Cell(_value(one.first, one.unit)),
+                Cell(_value(one.second, one.unit)),
                 Cell(one.verdict, _style(one)),
             )
         )
@@ -72,8 +73,10 @@ def _style(finding: Finding) -> str:
     return {True: "good", False: "bad", None: ""}[finding.better]
 
 
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return format_size(round(value)) if unit == "bytes" else f"{value:.4g}"
 
 
 def _recommendation(one: Recommendation) -> Iterator[Block]:

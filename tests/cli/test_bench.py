@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from gpumod.core.job import JobId, Metric, Result
+from gpumod.core.units import GIB
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,7 @@ def result(job, target, speed, **more):
     by_case = {f"decode-{number}": speed + 0.1 * number for number in range(15)}
     decode = Metric("speed.decode.client.v1", speed + 0.7, "tokens/s", None, None, 15, True, by_case)
     points = Metric("speed.points.v1", 100.0, "points", None, None, 15, True, dict.fromkeys(by_case, 100.0))
+    peak = Metric("speed.memory.peak.v1", 11.5 * GIB, "bytes", None, None, 1, False)
     made = {
         "job": JobId(job),
         "target": target,
@@ -33,7 +35,7 @@ def result(job, target, speed, **more):
         "suite_hash": "0" * 64,
         "parameters": {},
         "provenance": {"driver": "1"},
-        "metrics": (decode, points),
+        "metrics": (decode, points, peak),
         "outcomes": {"ok": 15},
         "started": 1e9,
         "ended": 1e9 + 60,
@@ -120,6 +122,7 @@ def test_two_results_are_compared_with_axes_verdicts_and_what_to_do(ctl, box):
     assert "qat decodes 20 % faster than gemma-chat (+20 to +20 %, n=15 pairs)" in shown.out
     assert "They differ on 2 axes (driver, gpumod)" in shown.out
     assert "quality was not compared" in shown.out
+    assert shown.out.count("11.5 GiB") == 2
     page = ctl("bench", "compare", "J7/gemma-chat", "J8/qat", "--format", "markdown").out
     assert page.startswith("## speed: gemma-chat against qat")
     answer = ctl("bench", "compare", "J7", "J8", "--json").json

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gpumod.core.comparison import Comparison, ComparisonReport, Finding, Pair, Recommendation, Side
+from gpumod.core.units import format_size
 
 _MARKUP: Final = re.compile(r"([\\|`*_<>\[\]#])")
 _BREAK: Final = re.compile(r"\s+")
@@ -57,7 +58,9 @@ def _pair(pair: Pair) -> Iterator[str]:
 
 
 def _number(finding: Finding, value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g} {_plain(finding.unit)}"
+    if value is None:
+        return "-"
+    return format_size(round(value)) if finding.unit == "bytes" else f"{value:.4g} {_plain(finding.unit)}"
 
 
 def _recommendation(one: Recommendation) -> Iterator[str]:

@@ -106,6 +106,7 @@ def _worse(quality: Sequence[Finding], speed: Sequence[Finding]) -> Iterator[str
                 f"quality in {one.formula} came out worse by {100 * _lost(one):.0f} %, which is neither "
                 f"shown nor ruled out by so few samples: {one.sentence}"
             )
-    for one in speed:
-        if one.better is False:
-            yield f"speed is shown to be lower, which only you can weigh: {one.sentence}"
+    slower = sorted((one for one in speed if one.better is False), key=_lost, reverse=True)
+    if slower:
+        worst, many = slower[0].sentence, f"{len(slower)} number{'s' * (len(slower) > 1)}"
+        yield f"speed is shown to be lower in {many}, which only you can weigh; the worst: {worst}"

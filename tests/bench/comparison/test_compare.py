@@ -11,6 +11,7 @@ from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job import JobId, Metric
 from gpumod.core.names import ModeId, PresetId, ServiceId
 from gpumod.core.spec import EngineKind, Mode, ServiceSpec
+from gpumod.core.units import GIB
 from tests.bench.comparison.made import attempts, numbers, points, provenance, result, service
 
 IMATRIX = [50.0 + 0.1 * (number % 5) for number in range(15)]
@@ -297,6 +298,28 @@ def test_a_better_score_at_a_lower_speed_is_for_people_to_weigh():
     (one,) = report([base, other], [mode("m", "a")]).recommendations
     assert one.commands == ()
     assert "only you can weigh" in one.reasons[0]
+
+
+def test_many_numbers_of_a_lower_speed_are_one_reason_that_names_the_worst():
+    slower = [[0.9 * one for one in QAT], [0.5 * one for one in QAT], [0.8 * one for one in QAT]]
+    names = [f"speed.decode.client.v1@{depth}" for depth in (512, 4096, 8192)]
+    sides = [
+        result(side, *(numbers(name, "tokens/s", one) for name, one in zip(names, values, strict=True)))
+        for side, values in (("a", [QAT] * 3), ("b", slower))
+    ]
+    (one,) = report(sides).recommendations
+    (said,) = (reason for reason in one.reasons if "speed" in reason)
+    assert "lower in 3 numbers, which only you can weigh; the worst: b decodes 50 % slower at 4096" in said
+
+
+def test_memory_is_written_as_a_size():
+    told = report(
+        [
+            result(name, numbers("x.y.v1", "bytes", [size] * 15))
+            for name, size in (("a", GIB), ("b", 20 * GIB))
+        ]
+    )
+    assert "| 1024 MiB | 20.0 GiB |" in markdown(told)
 
 
 def test_the_same_target_of_two_jobs_is_told_apart():
