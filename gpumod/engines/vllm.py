@@ -22,6 +22,7 @@ from gpumod.core.spec import Draft, EngineKind, LlamaOptions, ServiceSpec, Task
 from gpumod.core.states import ServiceState
 from gpumod.engines import pinning, programs
 from gpumod.engines.args import contradictions, fingerprint, flags, owned
+from gpumod.engines.checkpoints import checkpoint_files
 from gpumod.engines.ladders import ladder
 from gpumod.engines.llama_cpp import not_built
 from gpumod.engines.llama_flags import Piece
@@ -111,7 +112,7 @@ class VllmEngine:
         """`config.json` and every weight file of a local folder; none of a model by its hub name."""
         models = (spec.model, spec.draft.model if spec.draft else None)
         folders = [Path(model) for model in models if model and is_local(model)]
-        return tuple(path for folder in folders for path in _weights(folder))
+        return tuple(path for folder in folders for path in checkpoint_files(folder))
 
     def compose(
         self,
@@ -268,18 +269,6 @@ def _speculative(draft: Draft) -> dict[str, object]:
 def _environment(spec: ServiceSpec) -> dict[str, str]:
     offline = {"HF_HUB_OFFLINE": "1"} if is_local(spec.model or "") else {}
     return {"VLLM_NO_USAGE_STATS": "1", **offline}
-
-
-def _weights(folder: Path) -> tuple[str, ...]:
-    """What must be there; a missing folder or index shows as missing files."""
-    config, index = folder / "config.json", folder / "model.safetensors.index.json"
-    try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        return (str(config), str(index), *(str(folder / name) for name in names))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        pass
-    found = sorted(map(str, folder.glob("*.safetensors")))
-    return (str(config), *(found or [str(folder / "model.safetensors")]))
 
 
 async def _describe(identity: FileIdentity) -> EngineBuild:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gpumod.core.errors import TimedOutError
 from gpumod.core.facts import Facts, RunningService, TargetFinding
 from gpumod.core.footprint import Footprint, FootprintKey
 from gpumod.core.names import CardId, ServiceId
@@ -223,7 +224,11 @@ class FactFinder:
         )
 
     async def _files(self, spec: ServiceSpec) -> tuple[tuple[FileIdentity, ...], tuple[tuple[str, str], ...]]:
-        paths = self._parts.engine(spec.engine).files(spec)
+        engine = self._parts.engine(spec.engine)
+        try:
+            paths = await read_models(self._parts, [spec.id], lambda: engine.files(spec))
+        except TimedOutError as error:
+            return (), ((spec.model or spec.id, error.detail),)
         answers = await asyncio.gather(*(self._parts.host.identify(path) for path in paths))
         found = tuple(answer for answer in answers if not isinstance(answer, str))
         missing = tuple(

@@ -101,7 +101,10 @@ class Engine(Protocol):
         ...
 
     def files(self, spec: ServiceSpec) -> tuple[str, ...]:
-        """Every file that a launch needs, all shards of a split model included."""
+        """Every file that a launch needs, all shards of a split model included.
+
+        It may look into the model's folder, which a slow disk can hold up: not for the event loop.
+        """
         ...
 
     def compose(

@@ -7,6 +7,7 @@ buffers of their own (`common/speculative.cpp` and `tools/server/server-context.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gpumod.core.cards import CardModel
@@ -53,14 +54,20 @@ def draft_parts(
     if setting.draft is None:
         return ()
     if draft is not None:
-        return _own_model(draft, draft_setting(setting), card, overhead)
+        return _own_model(draft, draft_setting(setting, placement.counts), card, overhead)
     if setting.draft.type != "draft-mtp" or not model.nextn:
         return ()
     return _blocks(model, setting, placement, card, overhead)
 
 
-def draft_setting(setting: LlamaSetting) -> LlamaSetting:
-    """How the draft's context is launched: as the model's, with caches of its own types."""
+def draft_setting(setting: LlamaSetting, counts: Sequence[int] = ()) -> LlamaSetting:
+    """How the draft's context is launched: as the model's, with caches of its own types.
+
+    Args:
+        setting: the model's launch.
+        counts: layers per card of the model, where no ratio is written: they are the `--tensor-split` that
+            the draft's own layers are divided by as well (`common_base_params_to_speculative` copies it).
+    """
     if setting.draft is None:
         return setting
     return replace(
@@ -70,7 +77,7 @@ def draft_setting(setting: LlamaSetting) -> LlamaSetting:
         outputs=min(setting.slots, setting.batch),
         cpu_moe_layers=setting.draft.cpu_moe_layers,
         overrides=setting.draft.overrides,
-        ratio=(),
+        ratio=setting.ratio or tuple(map(float, counts)),
         draft=None,
         prompt_cache=0,
     )

@@ -11,7 +11,7 @@ from gpumod.core.footprint import Part, Spread
 from gpumod.estimate.gguf.header import GgufHeader
 from gpumod.estimate.llama.cache import kv_cache, kv_units
 from gpumod.estimate.llama.compute import compute_buffers, output_buffer
-from gpumod.estimate.llama.draft import draft_parts
+from gpumod.estimate.llama.draft import draft_parts, draft_setting
 from gpumod.estimate.llama.host import host_parts, loading
 from gpumod.estimate.llama.layout import even_counts, offloaded, place
 from gpumod.estimate.llama.model import LlamaModel
@@ -50,7 +50,7 @@ def predict(
     ask = partial(_parts, model, setting, card, draft, projector, known)
     spread: Spread | None = None
     if chooses_split(setting):
-        placement, parts, spread = _most_even(model, setting, ask)
+        placement, parts, spread = _most_even(model, setting, draft, ask)
     else:
         placement = place(model, setting)
         parts = ask(placement)
@@ -70,13 +70,18 @@ def chooses_split(setting: LlamaSetting) -> bool:
 
 
 def _most_even(
-    model: LlamaModel, setting: LlamaSetting, ask: Callable[[Placement], tuple[Part, ...]]
+    model: LlamaModel,
+    setting: LlamaSetting,
+    draft: LlamaModel | None,
+    ask: Callable[[Placement], tuple[Part, ...]],
 ) -> tuple[Placement, tuple[Part, ...], Spread]:
     """The placement that fills the fullest card least, its parts, and how the layers could be divided.
 
     What comes on top of the layers depends a little on who has which, so it is asked for twice.
     """
     units = _units(model, setting, place(model, setting))
+    if draft is not None and setting.draft is not None:
+        units = _with_draft(units, draft, draft_setting(setting))
     placement = place(model, setting, even_counts(Spread(units, (0,) * setting.cards)))
     parts = ask(placement)
     spread = _spread(units, parts, placement)
@@ -94,6 +99,18 @@ def _units(model: LlamaModel, setting: LlamaSetting, placement: Placement) -> tu
     caches = (*(sum(both) for both in layers), 0)
     units = [sum(both) for both in zip(weight_units(model, setting, placement), caches, strict=True)]
     return tuple(units[len(units) - offloaded(model, setting) :])
+
+
+def _with_draft(units: tuple[int, ...], draft: LlamaModel, own: LlamaSetting) -> tuple[int, ...]:
+    """The same with each unit of the draft at the unit of the model that is divided from the next where it is.
+
+    Both are divided at the same fractions of their units, so unit j of m goes with unit floor(j n / m) of n.
+    """
+    both = list(units)
+    followers = _units(draft, own, place(draft, own))
+    for index, size in enumerate(followers if both else ()):
+        both[index * len(both) // len(followers)] += size
+    return tuple(both)
 
 
 def _spread(units: Sequence[int], parts: Sequence[Part], placement: Placement) -> Spread:

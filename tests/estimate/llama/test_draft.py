@@ -3,13 +3,14 @@
 import pytest
 
 from gpumod.core.cards import CardModel
-from gpumod.core.spec import Draft
+from gpumod.core.spec import Draft, Split
 from gpumod.estimate.errors import ModelFileError
 from gpumod.estimate.gguf.reader import read_gguf
 from gpumod.estimate.llama.draft import draft_parts, draft_setting
 from gpumod.estimate.llama.layout import place
 from gpumod.estimate.llama.model import llama_model
 from gpumod.estimate.llama.overhead import usual_overhead
+from gpumod.estimate.llama.predict import predict
 from gpumod.testing.shapes import write_shape
 from tests.estimate.llama.headers import model as by_hand
 from tests.estimate.llama.headers import setting
@@ -86,3 +87,37 @@ def test_a_file_without_what_it_counts_is_said_so():
     )
     with pytest.raises(ModelFileError, match=r"/models/m.gguf has no tensor \S+ to predict tokens with"):
         parts(broken, setting(broken, context=4096, draft=Draft("mtp")))
+
+
+MOVES = {"weights", "KV cache", "draft model", "draft KV cache"}
+
+
+@pytest.mark.parametrize("ratio", [(1.0, 3.0), (3.0, 1.0), (1.0, 1.0)])
+def test_a_model_of_its_own_is_divided_as_the_model_is(models, ratio):
+    plain, small = models["llama31-8b"], models["llama32-1b"]
+    draft = Draft("model", model="/models/d.gguf")
+    launch = setting(plain, 2, context=16384, draft=draft, split=Split("layer", ratio))
+    cache = parts(plain, launch, draft=small)["draft KV cache"].cards
+    # Of 17 units, the output being the last one: those below the fraction are on the first card.
+    first = sum(1 for unit in range(17) if unit / 17 < ratio[0] / sum(ratio))
+    layer = 16384 * 2 * 8 * 64 * 2
+    assert cache == (first * layer, (16 - first) * layer)
+
+
+def test_where_the_model_is_divided_otherwise_its_draft_goes_along(models):
+    plain, small = models["llama31-8b"], models["llama32-1b"]
+    draft = Draft("model", model="/models/d.gguf")
+    chosen = predict(plain, setting(plain, 2, context=16384, draft=draft), CARD, draft=small)
+    assert chosen.spread is not None
+    assert chosen.spread.cards(chosen.split) == chosen.cards
+    fixed = chosen.spread.fixed
+    for first in range(34):
+        counts = (first, 33 - first)
+        launch = setting(
+            plain, 2, context=16384, draft=draft, split=Split("layer", tuple(map(float, counts)))
+        )
+        asked = predict(plain, launch, CARD, draft=small)
+        moved = [sum(part.cards[card] for part in asked.parts if part.name in MOVES) for card in (0, 1)]
+        divided = [size - own for size, own in zip(chosen.spread.cards(counts), fixed, strict=True)]
+        # What every card that has a layer has of the file, frequencies of RoPE, is in `fixed`.
+        assert moved == pytest.approx(divided, abs=1024), counts
