@@ -85,6 +85,7 @@ class Listeners:
         self._task: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
         self._kept = False
+        self._inode = 0
         self.addresses: tuple[str, ...] = ()
 
     def bind(self) -> None:
@@ -105,6 +106,7 @@ class Listeners:
             unbind.pop_all()
         unused = [one for one in here.values() if one not in sockets]
         self._sockets = sockets
+        self._inode = path.stat().st_ino
         self._kept = keep_by_manager(os.environ.get("NOTIFY_SOCKET", ""), sockets, unused=unused)
         for one in unused:
             one.close()
@@ -149,7 +151,7 @@ class Listeners:
         for one in self._sockets:
             one.close()
         if self._sockets and not self._kept:
-            self._settings.socket.unlink(missing_ok=True)
+            _unlink_own(self._settings.socket, self._inode)
 
 
 def access_rules(settings: Settings) -> AccessRules:
@@ -211,12 +213,18 @@ def _tcp(host: str, port: int) -> socket.socket:
 
 
 def _unix(path: Path) -> socket.socket:
-    """A Unix socket that its owner and group may use. The state lock keeps other daemons away from it."""
+    """A Unix socket that its owner and group may use.
+
+    Raises:
+        GpumodError: it cannot be made, or another daemon, with a state directory of its own, answers there.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise GpumodError(f"{path} is there and is not a socket: move it, or choose another `socket`")
+        if _answers(path):
+            raise GpumodError(f"another daemon answers at {path}: stop it, or choose another `socket`")
         path.unlink(missing_ok=True)
         listener.bind(str(path))
         path.chmod(_SOCKET_MODE)
@@ -229,3 +237,23 @@ def _unix(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there; the file alone may be left of a daemon that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener whose queue is full would hold us up, and it is one
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _unlink_own(path: Path, inode: int) -> None:
+    """Remove the socket's file, unless another daemon has put its own in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()

@@ -115,8 +115,16 @@ class LeaseBook:
             self._tell(lease, f"the lease of {lease.holder} on {', '.join(lease.services)} has expired")
 
     async def _keep(self, lease: Lease) -> None:
-        await self._store.save_lease(lease)
+        """In memory first: a switch that is planned while the disk writes has to see it."""
+        former = self._leases.get(lease.id)
         self._leases[lease.id] = lease
+        try:
+            await self._store.save_lease(lease)
+        except BaseException:
+            self._leases.pop(lease.id)
+            if former is not None:
+                self._leases[lease.id] = former
+            raise
 
     def _find(self, lease: LeaseId) -> Lease:
         found = self._leases.get(lease)

@@ -113,7 +113,7 @@ class Quiescer:
         return f"gone after {format_duration(self._parts.clock.monotonic() - started)} ({rung_name})"
 
     async def remove(self, record: ServiceRecord) -> None:
-        """SIGKILL whatever is left of an attempt that ended or that nobody wants.
+        """SIGKILL whatever is left of an attempt that ended or that nobody wants, and forget it.
 
         Raises:
             StopFailedError: a process survives SIGKILL.
@@ -124,6 +124,7 @@ class Quiescer:
             await self._parts.engine(record.spec.engine).clean(record.spec, record.launch)
         if not await self._gone(record, self._parts.bounds.after_kill):
             await self._fail_unkillable(record)
+        await self._forget(record)
 
     async def _descend(self, record: ServiceRecord, ladder: tuple[Rung, ...]) -> str:
         name = "already gone"
@@ -208,6 +209,9 @@ class Quiescer:
             await self._world.change(
                 record.key, ServiceState.STOPPED, "no process of it is left", observed=()
             )
+        await self._forget(record)
+
+    async def _forget(self, record: ServiceRecord) -> None:
         with contextlib.suppress(OSError):
             await self._world.runner(record).forget(record.key)
 

@@ -203,7 +203,6 @@ class Watch:
         await self._world.change(record.key, ServiceState.FAILED, reason, admitting=False, observed=())
         try:
             await self._quiescer.remove(record)
-            await self._world.runner(record).forget(record.key)
         except StopFailedError:
             return
         self._on_death(record.id)

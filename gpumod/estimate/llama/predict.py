@@ -102,7 +102,7 @@ def _units(model: LlamaModel, setting: LlamaSetting, placement: Placement) -> tu
 
 
 def _with_draft(units: tuple[int, ...], draft: LlamaModel, own: LlamaSetting) -> tuple[int, ...]:
-    """The same with each unit of the draft at the unit of the model that is divided from the next where it is.
+    """The same with each unit of the draft at the unit of the model that it always shares a card with.
 
     Both are divided at the same fractions of their units, so unit j of m goes with unit floor(j n / m) of n.
     """
