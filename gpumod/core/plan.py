@@ -121,7 +121,8 @@ class Target:
 class Plan:
     """What to do, step by step, and what it was decided from.
 
-    `backing` says how to put back what the plan stops: undoing needs no new decision.
+    `backing` says how to put back what the plan stops: undoing needs no new decision. `charges` has what
+    services that stay are charged from now on, where their files declare another size.
     """
 
     target: Target
@@ -133,6 +134,7 @@ class Plan:
     before: tuple[CardBudget, ...] = ()
     after: tuple[CardBudget, ...] = ()
     backing: tuple[StartOrder, ...] = ()
+    charges: tuple[tuple[ServiceId, Footprint], ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

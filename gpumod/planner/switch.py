@@ -28,6 +28,7 @@ from gpumod.planner.nofit import NoRoom
 from gpumod.planner.order import Start, Work, make_steps, needs_resuming, start_sequence, starts_alone
 from gpumod.planner.packing import NODE_LIMIT, Nodes, SearchLimitError
 from gpumod.planner.placement import Movable, Placement, Table, card_table, item_for, place
+from gpumod.planner.recharge import new_charges, outgrown, recharged
 from gpumod.planner.undo import backing_for
 from gpumod.planner.warn import warnings_for
 
@@ -59,7 +60,8 @@ class _Room:
 
 class _Planner:
     def __init__(self, facts: Facts, target: Target, node_limit: int) -> None:
-        self._facts = facts
+        self._former = facts
+        self._facts = recharged(facts, target)
         self._target = target
         self._limit = node_limit
         self._specs = {spec.id: spec for spec in target.services}
@@ -67,6 +69,7 @@ class _Planner:
     def decide(self) -> Plan | Refused:
         facts, target = self._facts, self._target
         unmoved = compare(facts, target)
+        unmoved = unmoved.moving(outgrown(facts, self._former, unmoved), target)
         reasons = driver_refusals(facts, target)
         room = _Room() if reasons else self._find_room(unmoved)
         moved = room.placement.moved
@@ -169,6 +172,7 @@ class _Planner:
             before=budgets(facts),
             after=budgets_after(facts, diff.leaving_ids, orders),
             backing=backing_for(diff.leaving),
+            charges=new_charges(self._former, diff),
             warnings=warnings_for(facts, target, diff, orders),
         )
 

@@ -51,11 +51,11 @@ def boot_id() -> str:
 
 
 def read_stat(pid: int) -> ProcStat | None:
-    """A process, also a zombie; None when there is none of that pid."""
+    """A process, also a zombie; None when there is none of that pid, or it may not be looked at (hidepid)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return ProcStat(pid, file.read())
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 

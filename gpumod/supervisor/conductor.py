@@ -42,6 +42,7 @@ class Conductor:
         self._executor = Executor(self._act, self._book)
         self._phase = Phase.DO
         self._preempted = False
+        self._committing = False
         self._book.plan(Phase.DO, plan.steps)
 
     @property
@@ -66,6 +67,13 @@ class Conductor:
         if self._phase is Phase.DO or (preempt and self._phase is Phase.UNDO):
             self._preempted = self._preempted or preempt
             self._executor.interrupt(CancelledSwitchError(reason))
+
+    async def keep_cancel(self) -> None:
+        """Write that it is being undone, so that a daemon that comes after this one does not finish it."""
+        error = self._executor.stopped
+        if error is None or self._committing or self._preempted or self._record.state.ended:
+            return
+        await self._update(state=SwitchState.UNDOING, reason=error.detail)
 
     async def run(self, deadline: float | None) -> SwitchRecord:
         """Run the switch to its end. Never raises: the record says how it ended."""
@@ -97,10 +105,12 @@ class Conductor:
         return await self._hands.act(step)
 
     async def _commit(self) -> str:
+        self._committing = True
         target = self._plan.target
         desired = Desired(target.mode, target.added, target.removed, self._parts.clock.now())
         await self._end(SwitchState.COMMITTED, f"in mode {target.mode}", "", desired)
         await self._hands.world.take_specs(target.services)
+        await self._hands.world.take_charges(self._plan.charges)
         return f"mode {target.mode}"
 
     async def _watch_deadline(self, deadline: float | None) -> None:

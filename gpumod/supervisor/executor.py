@@ -107,6 +107,11 @@ class Executor:
         self._wake.set()
 
     @property
+    def stopped(self) -> GpumodError | None:
+        """Why it has begun to give up, if it has."""
+        return self._stop
+
+    @property
     def interrupted(self) -> bool:
         """Whether it has begun to give up."""
         return self._stop is not None

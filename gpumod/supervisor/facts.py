@@ -209,7 +209,7 @@ class FactFinder:
             again = self._compose(
                 spec, known_build, files, record.cards, port, record.generation, record.footprint, reading
             )
-            same = again == record.launch
+            same = again == record.launch and spec.memory_max == record.spec.memory_max
         return TargetFinding(
             port=port,
             port_holder=holder,

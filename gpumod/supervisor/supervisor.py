@@ -220,12 +220,13 @@ class Supervisor:
 
     async def cancel(self, switch: SwitchId, by: str = "") -> SwitchRecord:
         """Ask a running switch to stop and undo itself; an ended one is returned as it ended."""
-        return self._switcher.cancel(switch, by) or await self.switch(switch)
+        return await self._switcher.cancel(switch, by) or await self.switch(switch)
 
     async def switch(self, switch: SwitchId) -> SwitchRecord:
         """One switch with its steps."""
         current = self._switcher.current
-        found = current if current and current.id == switch else await self._parts.store.switch(switch)
+        known = current if current and current.id == switch else self._switcher.idle(switch)
+        found = known or await self._parts.store.switch(switch)
         if found is None:
             raise unknown_switch(switch)
         return found

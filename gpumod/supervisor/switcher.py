@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gpumod.supervisor.parts import Parts
 
 _log = logging.getLogger(__name__)
+_IDLE_KEPT = 64
+"""Switches that had nothing to do, of which this many can be asked for by their ids."""
 
 
 class Switcher:
@@ -59,6 +61,7 @@ class Switcher:
         self._entry = asyncio.Lock()
         self._running: RunningSwitch | None = None
         self._leaving: frozenset[ServiceId] = frozenset()
+        self._idle: dict[SwitchId, SwitchRecord] = {}
         self._closed = False
         self._coming = 0
         """Wishes that a policy's switch has given way to, and that have not begun yet."""
@@ -185,12 +188,13 @@ class Switcher:
         await asyncio.wait({running.task}, timeout=seconds)
         return running.conductor.record
 
-    def cancel(self, switch: SwitchId, by: str) -> SwitchRecord | None:
+    async def cancel(self, switch: SwitchId, by: str) -> SwitchRecord | None:
         """Ask a running switch to stop and undo itself; None if it does not run."""
         running = self._running
         if running is None or running.conductor.record.id != switch:
             return None
         running.conductor.cancel(f"cancelled by {by}" if by else "cancelled")
+        await running.conductor.keep_cancel()
         return running.conductor.record
 
     async def close(self) -> None:
@@ -259,13 +263,25 @@ class Switcher:
         done = replace(
             record, state=SwitchState.COMMITTED, ended=now, left=f"in mode {target.mode}", reason=reason
         )
+        self._remember(done)
         desired = self._memory.desired
         await self._hands.world.take_specs(target.services)
+        await self._hands.world.take_charges(plan.charges)
         if (desired.mode, desired.added, desired.removed) != (target.mode, target.added, target.removed):
             self._memory.desired = Desired(target.mode, target.added, target.removed, now)
             await self._parts.store.begin_switch(record)
             await self._parts.store.commit_switch(done, self._memory.desired)
         return done
+
+    def _remember(self, record: SwitchRecord) -> None:
+        """Nothing was done, so nothing is in the journal; whoever asks for it is answered all the same."""
+        self._idle[record.id] = record
+        while len(self._idle) > _IDLE_KEPT:
+            del self._idle[next(iter(self._idle))]
+
+    def idle(self, switch: SwitchId) -> SwitchRecord | None:
+        """A recent switch that had nothing to do."""
+        return self._idle.get(switch)
 
     async def _run(self, conductor: Conductor, request: SwitchRequest) -> SwitchRecord:
         try:

@@ -14,6 +14,7 @@ from gpumod.supervisor.absent import AbsentRunner
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from gpumod.core.footprint import Footprint
     from gpumod.core.names import CardId, ServiceId
     from gpumod.core.ports import Clock, Events, Runner, Store
     from gpumod.core.service import RunKey, ServiceRecord
@@ -116,6 +117,13 @@ class World:
             record = self._records.get(spec.id)
             if record is not None and record.spec != spec:
                 await self.note(record.key, spec=spec)
+
+    async def take_charges(self, charges: Iterable[tuple[ServiceId, Footprint]]) -> None:
+        """Charge kept services what their files declare now."""
+        for service, footprint in charges:
+            record = self._records.get(service)
+            if record is not None:
+                await self.note(record.key, footprint=footprint)
 
     async def drop(self, service: ServiceId) -> None:
         """Forget a service that is stopped and that nothing wants."""
