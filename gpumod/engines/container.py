@@ -7,7 +7,6 @@ options of `run`, such as `--shm-size=8g`; the server's own arguments are `conta
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import re
@@ -25,6 +24,7 @@ from gpumod.core.spec import ContainerOptions, EngineKind, ServiceSpec, Task
 from gpumod.core.states import ServiceState
 from gpumod.engines import pinning, programs
 from gpumod.engines.args import contradictions, fingerprint, owned
+from gpumod.engines.aside import ANSWER, aside
 from gpumod.engines.ladders import Way, kill, way
 from gpumod.engines.llama_cpp import not_built
 from gpumod.engines.logs import explain
@@ -91,13 +91,19 @@ class ContainerEngine:
         if spec.container is None:
             return "container: `image` is missing"
         sources = [mount.source for mount in spec.container.mounts]
-        if missing := await asyncio.to_thread(lambda: [one for one in sources if not Path(one).exists()]):
+        try:
+            missing = await aside(
+                ", ".join(sources), lambda: [one for one in sources if not Path(one).exists()]
+            )
+        except TimeoutError:
+            return f"container.mounts: {', '.join(sources)}: no answer within {ANSWER:g} s"
+        if missing:
             return f"container.mounts: {', '.join(missing)}: no such file or directory"
         wanted = spec.binary or spec.container.runtime or self._runtime
         name = wanted or next((one for one in _RUNTIMES if shutil.which(one)), None)
         if name is None:
             return "neither podman nor docker is installed"
-        identity = await asyncio.to_thread(programs.locate, name)
+        identity = await programs.located(name)
         if isinstance(identity, str):
             return identity
         image = spec.container.image

@@ -14,6 +14,7 @@ from typing import Final
 
 from gpumod.core.ports import EngineBuild
 from gpumod.core.service import FileIdentity
+from gpumod.engines.aside import ANSWER, aside
 from gpumod.engines.environment import inherited
 from gpumod.engines.identity import identity
 
@@ -43,6 +44,14 @@ def locate(program: str) -> FileIdentity | str:
     if not os.access(path, os.X_OK):
         return f"{path} is not executable: chmod +x it"
     return FileIdentity(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
+
+
+async def located(program: str) -> FileIdentity | str:
+    """The same, bounded: a program may lie on a file server that does not answer."""
+    try:
+        return await aside(program, lambda: locate(program))
+    except TimeoutError:
+        return f"{program}: its file system does not answer within {ANSWER:g} s"
 
 
 async def output(
@@ -121,7 +130,7 @@ class Builds:
 
     async def of(self, program: str) -> EngineBuild | str:
         """The build behind a path or name, or why it cannot be used."""
-        identity = await asyncio.to_thread(locate, program)
+        identity = await located(program)
         if isinstance(identity, str):
             return identity
         async with self._asking.setdefault(identity, asyncio.Lock()):

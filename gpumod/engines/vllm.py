@@ -7,7 +7,6 @@ workers hold the memory and outlive a killed API server; after a crash of the en
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from gpumod.core.spec import Draft, EngineKind, LlamaOptions, ServiceSpec, Task
 from gpumod.core.states import ServiceState
 from gpumod.engines import pinning, programs
 from gpumod.engines.args import contradictions, fingerprint, flags, owned
+from gpumod.engines.aside import ANSWER, aside
 from gpumod.engines.checkpoints import checkpoint_files
 from gpumod.engines.ladders import ladder
 from gpumod.engines.llama_cpp import not_built
@@ -271,8 +271,11 @@ def _environment(spec: ServiceSpec) -> dict[str, str]:
     return {"VLLM_NO_USAGE_STATS": "1", **offline}
 
 
-async def _describe(identity: FileIdentity) -> EngineBuild:
-    version = await asyncio.to_thread(installed_version, Path(identity.path))
+async def _describe(identity: FileIdentity) -> EngineBuild | str:
+    try:
+        version = await aside(identity.path, lambda: installed_version(Path(identity.path)))
+    except TimeoutError:
+        return f"{identity.path}: its file system does not answer within {ANSWER:g} s"
     return EngineBuild(identity.path, version, identity=identity)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gpumod.core.errors import StoreError
+from gpumod.core.errors import StoreError, TimedOutError
 from gpumod.core.names import HOST_CARD
 from gpumod.core.units import format_size
+from gpumod.supervisor.model_files import read_models
 
 if TYPE_CHECKING:
     from gpumod.core.footprint import Stage
@@ -54,8 +56,7 @@ class Measurer:
         build = await self._parts.engine(record.spec.engine).build(record.spec)
         if isinstance(build, str) or build.version != launch.build or await self._changed(launch):
             return
-        # It looks at the model's files, which may be on a slow disk.
-        measurement = await asyncio.to_thread(
+        measured = partial(
             self._parts.footprints.measured,
             record.spec,
             models[launch.cards[0]],
@@ -67,6 +68,11 @@ class Measurer:
             split=record.footprint.split if record.footprint else (),
             driver=reading.driver_version,
         )
+        try:
+            measurement = await read_models(self._parts, [record.id], measured)
+        except TimedOutError as error:
+            _log.error("what %s took could not be kept: %s", record.id, error.detail)
+            return
         self._parts.footprints.learn(measurement)
         try:
             await self._parts.store.add_measurement(measurement)

@@ -233,7 +233,8 @@ class Watch:
             key: size for key, size in self._peaks.items() if self._world.current(key[0]) is not None
         }
         self._peaks.update({(record.key, card): size for card, size in held.items()})
-        await self._measurer.learn(record, held, Stage.PEAK)
+        # Whoever waits for this look, as the end of a switch does, need not wait for the models' disk.
+        self._spawn(self._measurer.learn(record, held, Stage.PEAK))
         over = [card for card in grown if held[card] > record.reserved(card) > 0]
         for card in over:
             self._events.publish(

@@ -1,5 +1,7 @@
 """What is measured of a start and where it is kept, and what footprints make of a switch."""
 
+import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -23,6 +25,13 @@ def stages(box):
     return [(one.stage, one.used) for one in box.footprints.learned]
 
 
+async def learned(box, seen):
+    deadline = time.monotonic() + 60
+    while seen not in stages(box):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.001)
+
+
 async def test_a_start_is_measured_before_and_after_its_first_request(make_box):
     box = await make_box(mode("m", service("a")), cards=1)
     answer = box.engine.warm_up
@@ -43,7 +52,28 @@ async def test_growth_while_it_works_is_measured_as_its_peak(make_box):
     (pid,) = box.processes.pids(A)
     box.hardware.hold(pid, CARD, 11 * GIB)
     await box.supervisor._watch.refresh()
-    assert stages(box)[-1] == ("peak", (11 * GIB,))
+    await learned(box, ("peak", (11 * GIB,)))
+
+
+async def test_a_disk_that_hangs_while_a_peak_is_learned_holds_no_switch_up(make_box):
+    box = await make_box(mode("m", service("a")), cards=1)
+    await box.switch("m")
+    box.hardware.hold(*box.processes.pids(A), CARD, 11 * GIB)
+    release = asyncio.Event()
+    run = box.disk.run
+
+    async def hang(call, bound):
+        await release.wait()
+        return await run(call, bound)
+
+    box.disk.run = hang
+    await box.supervisor._watch.refresh()
+    blank = SwitchRequest(mode=ModeId("blank"), force=True)
+    begun = await box.supervisor.begin(blank)
+    assert (await box.supervisor.wait(begun.id)).state is SwitchState.COMMITTED
+    assert ("peak", (11 * GIB,)) not in stages(box)
+    release.set()
+    await learned(box, ("peak", (11 * GIB,)))
 
 
 async def test_every_measurement_is_kept_with_what_it_is_of(make_box):
