@@ -187,11 +187,6 @@ def budgets_after(
     return tuple(one.budget(leaving, taken.get(one.card.id, 0)) for one in ledgers(facts))
 
 
-def host_budget(facts: Facts) -> CardBudget:
-    """The host's memory as a budget; its card is `host` whether or not that is a card of this box."""
-    return host_ledger(facts).budget()
-
-
 def overcommitted(facts: Facts) -> tuple[CardId, ...]:
     """Cards on which charges and foreign use together exceed capacity less headroom.
 

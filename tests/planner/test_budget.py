@@ -6,7 +6,7 @@ from gpumod.core.cards import CardHealth
 from gpumod.core.names import HOST_CARD, CardId, ServiceId
 from gpumod.core.plan import StartOrder
 from gpumod.core.states import ServiceState
-from gpumod.planner.budget import budgets, budgets_after, host_budget, overcommitted
+from gpumod.planner.budget import budgets, budgets_after, host_ledger, overcommitted
 from tests.planner.boxes import box, card, footprint, foreign, gib, running, spec
 
 READY, LOADING, STARTING = ServiceState.READY, ServiceState.LOADING, ServiceState.STARTING
@@ -125,7 +125,7 @@ def test_the_host_is_charged_resident_bytes_and_peaks_of_those_that_load():
         host=(64, 40),
         headroom=3,
     )
-    budget = host_budget(facts)
+    budget = host_ledger(facts).budget()
     assert budget.charged == gib(2 + 1 + 4)
     assert budget.available == gib(40 - 3 - 5), "what is ready is in the 40 already"
 
@@ -136,12 +136,12 @@ def test_on_the_host_card_resident_and_card_bytes_are_one_charge():
     facts = box([card(HOST_CARD, 32, index=0, free=20)], [one], host=(64, 40))
     assert only(facts).charged == gib(12)
     assert only(facts).available == gib(20)
-    assert host_budget(facts).charged == gib(12)
-    assert host_budget(facts).available == gib(40)
+    assert host_ledger(facts).budget().charged == gib(12)
+    assert host_ledger(facts).budget().available == gib(40)
 
 
 def test_a_start_on_the_host_card_is_charged_both_before_it_holds_anything():
     one = running("a", [HOST_CARD], 10, host=(2, 5), held=None, state=STARTING)
     facts = box([card(HOST_CARD, 32, index=0, free=32)], [one], host=(64, 40))
     assert only(facts).available == gib(20)
-    assert host_budget(facts).available == gib(40 - 17)
+    assert host_ledger(facts).budget().available == gib(40 - 17)

@@ -184,7 +184,3 @@ class Model:
     def divides_heads(self, ranks: int) -> bool:
         """Whether so many ranks can share the attention heads; vLLM refuses to start otherwise."""
         return self.heads % ranks == 0
-
-    def divides_kv_heads(self, ranks: int) -> bool:
-        """Whether no key or value head has to be held by more than one rank."""
-        return self.latent is None and self.kv_heads % ranks == 0

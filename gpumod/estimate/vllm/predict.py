@@ -61,14 +61,6 @@ class VllmPlan:
     setting: VllmSetting
 
     @property
-    def free_needed(self) -> int:
-        """Bytes that have to be free on every card before the launch, or vLLM refuses to start.
-
-        `request_memory` (v1/worker/utils.py) compares what is free once the context is made.
-        """
-        return (self.requested or 0) + self.context
-
-    @property
     def outside(self) -> int:
         """Bytes per card that no utilisation holds."""
         counted = self.graphs if self.setting.graphs_counted else 0

@@ -42,8 +42,8 @@ class Limits:
     line: int = 16 * 1024
     body: int = 64 * 1024 * 1024
     kept: int = 1024 * 1024 * 1024
-    head_time: float = 10.0
-    body_time: float = 30.0
+    head_time: float = 15.0
+    body_time: float = 15.0
     body_rate: int = 64 * 1024
     idle_time: float = 75.0
     linger_time: float = 2.0

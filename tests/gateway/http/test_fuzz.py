@@ -145,7 +145,6 @@ ANSWERS = [
     b"HTTP/1.1 204 No\r\n\r\n",
     _EVENTS + b"9\r\ndata: 1\n\n\r\n0\r\n\r\n",
 ]
-CUTS = st.lists(st.integers(0, 10**6), max_size=40)
 NASTY = [b"\r\n", b"\n", b"\r", b"\0", b":", b" ", b"0", b"-1", b"Transfer-Encoding: chunked\r\n", END]
 
 
