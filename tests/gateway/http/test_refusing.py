@@ -168,9 +168,9 @@ async def test_a_slow_head_ends_in_408():
         for byte in get()[:10]:
             await wire.send(bytes([byte]))
             await asyncio.sleep(0.001)
-            box.pass_time(0.9)  # each byte comes in time: the head does not
+            box.pass_time(box.front.limits.head_time / 11)  # each byte comes in time: the head does not
         await until(lambda: bool(box.front.connections))
-        box.pass_time(2)
+        box.pass_time(box.front.limits.head_time / 5)
         assert (await wire.rest()).startswith(b"HTTP/1.1 408")
 
 
