@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -68,6 +69,12 @@ def contradictions(
         if owner is not None:
             found.append(f"args: `{given.name}` sets what gpumod decides, {owner.instead}")
     return tuple(found)
+
+
+def meant(word: str, known: Collection[str]) -> str:
+    """What a user probably meant by a word that an engine does not know: to be appended to it, or empty."""
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def unknown(args: Sequence[str], known: Collection[str]) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from typing import Final
 
 from gpumod.core.names import HOST_CARD, CardId
 from gpumod.core.ports import EngineBuild
-from gpumod.core.spec import Draft, ServiceSpec, Task
+from gpumod.core.spec import Draft, KvCache, ServiceSpec, Task
 from gpumod.core.units import MIB
-from gpumod.engines.args import flags, owned
+from gpumod.engines.args import flags, meant, owned
 
 ALL_LAYERS: Final = 999
 """More layers than any model has: all of them."""
@@ -76,6 +76,11 @@ OWNED: Final = (
 )  # fmt: skip
 """Flags that users may not give, because a planner has to see them, or because gpumod lives by them."""
 
+_KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""Types of the KV cache (`kv_cache_types`, common/arg.cpp), where the build's help lists none."""
+_KV_LISTED: Final = r"--cache-type-k[ ,].{0,200}?allowed values:\s*(\w+(?:,\s*\w+)*)"
+"""The list may go on in the help's next line."""
+
 _THREADS: Final = owned("llama.threads", "-t", "--threads")
 
 
@@ -102,16 +107,33 @@ def problems(spec: ServiceSpec, build: EngineBuild | None) -> Iterator[str]:
             yield f"env: `{key}` sets a flag behind gpumod's back: use the key, or `args`"
     if spec.split is not None and spec.split.mode not in {"none", "layer", "row", "tensor"}:
         yield f"split.mode: {spec.split.mode!r} is none of none, layer, row, tensor"
+    if spec.kv_cache is not None:
+        yield from _kv_problems(spec.kv_cache, build)
     if build is not None and spec.draft is not None:
         yield from _draft_problems(spec.draft, build)
 
 
+def _kv_problems(kv: KvCache, build: EngineBuild | None) -> Iterator[str]:
+    listed = _listed("kv", build)
+    known = listed or _KV_TYPES
+    whose = f"build {build.version}" if build is not None and listed else "llama.cpp"
+    for key, kind in (("k", kv.k), ("v", kv.v)):
+        if kind not in known:
+            there = ", ".join(known)
+            yield f"kv_cache.{key}: {whose} has no type {kind!r}{meant(kind, known)}; it has {there}"
+
+
+def _listed(subject: str, build: EngineBuild | None) -> tuple[str, ...]:
+    """What a build's help lists of a subject, from its traits `subject:word`."""
+    found = build.traits if build is not None else ()
+    return tuple(sorted(one.partition(":")[2] for one in found if one.startswith(f"{subject}:")))
+
+
 def _draft_problems(draft: Draft, build: EngineBuild) -> Iterator[str]:
     kind = speculative_type(draft)
-    kinds = {trait.removeprefix("spec:") for trait in build.traits if trait.startswith("spec:")}
+    kinds = _listed("spec", build)
     if kinds and kind not in kinds:
-        there = ", ".join(sorted(kinds))
-        yield f"draft: build {build.version} has no speculative type {kind}; it has {there}"
+        yield f"draft: build {build.version} has no speculative type {kind}; it has {', '.join(kinds)}"
     elif not kinds and draft.model is None:
         yield f"draft: build {build.version} has no `--spec-type`, which drafting without a model needs"
 
@@ -138,6 +160,8 @@ def traits(help_text: str) -> frozenset[str]:
         found.add("verbosity-trace")
     if match := re.search(r"--spec-type\s+([\w,-]+)", help_text):
         found |= {f"spec:{kind}" for kind in match[1].split(",")}
+    if match := re.search(_KV_LISTED, help_text, re.DOTALL):
+        found |= {f"kv:{kind}" for kind in re.split(r",\s*", match[1])}
     return frozenset(found)
 
 

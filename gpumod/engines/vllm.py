@@ -20,7 +20,7 @@ from gpumod.core.service import ExitReport, FileIdentity, Launch
 from gpumod.core.spec import Draft, EngineKind, LlamaOptions, ServiceSpec, Task
 from gpumod.core.states import ServiceState
 from gpumod.engines import pinning, programs
-from gpumod.engines.args import contradictions, fingerprint, flags, owned
+from gpumod.engines.args import contradictions, fingerprint, flags, meant, owned
 from gpumod.engines.aside import ANSWER, aside
 from gpumod.engines.checkpoints import checkpoint_files
 from gpumod.engines.ladders import ladder
@@ -72,6 +72,31 @@ OWNED: Final = (
 )  # fmt: skip
 """Flags that users may not give, because a planner has to see them, or because gpumod lives by them."""
 
+_WORDS: Final = {
+    "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
+    "mamba_cache_mode": ("all", "align", "none"),
+}
+"""`ModelDType` (config/model.py) and `MambaCacheMode` (config/cache.py); recent versions have no `all`."""
+_WORDS_BY_VERSION: Final = {
+    "kv_cache_dtype": (
+        "auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla",
+        "nvfp4_ds_mla", "turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc",
+        "ultraquant_4bit", "int4_per_token_head", "int8_per_token_head", "fp8_per_token_head", "nvfp4",
+        "nvfp4_4over6",
+    ),
+    "quantization": (
+        "awq", "auto_awq", "awq_marlin", "auto_gptq", "gptq", "gptq_marlin", "gptq_marlin_24", "fp8",
+        "fbgemm_fp8", "fp_quant", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "gguf",
+        "humming", "compressed-tensors", "bitsandbytes", "experts_int8", "quark", "moe_wna16", "torchao",
+        "auto-round", "inc", "mxfp4", "gpt_oss_mxfp4", "deepseek_v4_fp8", "petit_nvfp4", "cpu_awq", "rtn",
+        "hqq", "bitblas", "gptq_bitblas", "deepspeedfp", "ptpc_fp8", "tpu_int8", "ipex", "online",
+        "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "int8_per_channel_weight_only",
+        "nvfp4_per_token", "mxfp8",
+    ),
+}  # fmt: skip
+"""`CacheDType` (config/cache.py) and `QuantizationMethods` (model_executor/layers/quantization) from 0.10 to
+0.32. Later versions will have more, and plugins add their own."""
+
 _GENERATION: Final = "--override-generation-config"
 
 
@@ -104,9 +129,10 @@ class VllmEngine:
         wrong = [
             *contradictions(spec.args, OWNED, abbreviated=True),
             *_problems(spec),
+            *_wrong_words(spec),
             *pinning.problems(spec),
         ]
-        return Check(tuple(wrong), not_built(spec))
+        return Check(tuple(wrong), not_built(spec), tuple(_warnings(spec)))
 
     def files(self, spec: ServiceSpec) -> tuple[str, ...]:
         """`config.json` and every weight file of a local folder; none of a model by its hub name."""
@@ -217,6 +243,22 @@ def _problems(spec: ServiceSpec) -> Iterator[str]:
         yield f"args: `{_GENERATION}` sets what the key `sampler` sets: keep one of them"
     if any(key == "VLLM_API_KEY" for key, _ in spec.env):
         yield "env: `VLLM_API_KEY` would keep gpumod out: clients use gpumod's gateway, which has keys"
+
+
+def _wrong_words(spec: ServiceSpec) -> Iterator[str]:
+    """What is said of words that no version takes."""
+    for key, known in _WORDS.items():
+        word = getattr(spec.vllm, key)
+        if word is not None and word not in known:
+            yield f"vllm.{key}: vLLM has no {word!r}{meant(word, known)}; it has {', '.join(known)}"
+
+
+def _warnings(spec: ServiceSpec) -> Iterator[str]:
+    """What a user should know but may want; sentences."""
+    for key, known in _WORDS_BY_VERSION.items():
+        word = getattr(spec.vllm, key)
+        if word is not None and word not in known:
+            yield f"vllm.{key}: gpumod knows of no vLLM that has {word!r}{meant(word, known)}"
 
 
 def _pieces(spec: ServiceSpec, build: EngineBuild, cards: tuple[CardId, ...], port: int) -> Iterator[Piece]:

@@ -1,5 +1,7 @@
 """Keys become the flags of the build at hand, and nothing contradicts them."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpumod.core.names import HOST_CARD, CardId
@@ -277,6 +279,27 @@ def test_what_else_cannot_be_obeyed_is_said(engine, keys, says):
     assert says in problems[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("q9_0", "did you mean 'q8_0'"), ("Q8_0", "did you mean 'q8_0'"), ("nonsense", "iq4_nl")],
+)
+def test_types_of_the_cache_that_llama_cpp_refuses_are_refused_before(engine, kind, says):
+    spec = spec_of(model="/m.gguf", kv_cache=KvCache("q8_0", kind))
+    for build in (None, RECENT):
+        (problem,) = engine.check(spec, build).contradictions
+        assert problem.startswith("kv_cache.v: ")
+        assert says in problem
+    (problem,) = engine.check(spec_of(model="/m.gguf", kv_cache=KvCache(kind)), None).contradictions
+    assert problem.startswith("kv_cache.k: ")
+
+
+def test_types_of_the_cache_are_those_that_the_build_lists(engine):
+    fork = replace(RECENT, traits=RECENT.traits | {"kv:f16", "kv:q6_0"})
+    assert not engine.check(spec_of(model="/m.gguf", kv_cache=KvCache("q6_0", "f16")), fork).contradictions
+    (problem,) = engine.check(spec_of(model="/m.gguf", kv_cache=KvCache("q8_0", "f16")), fork).contradictions
+    assert "build 11434" in problem
+
+
 @pytest.mark.parametrize("leave", [Leave.SLEEP, Leave.PARK])
 def test_keys_that_are_not_built_are_refused_not_ignored(engine, leave):
     (sentence,) = engine.check(spec_of(model="/m.gguf", leave=leave), RECENT).not_built
@@ -350,6 +373,10 @@ def test_traits_of_old_and_recent_helps():
     recent = "-fa,   --flash-attn [on|off|auto]  set Flash Attention use ('on', 'off', or 'auto')\n"
     recent += " - 4: trace (more info)\n--spec-type none,draft-mtp  types\n"
     assert traits(recent) == {"flash-value", "verbosity-trace", "spec:none", "spec:draft-mtp"}
+    listed = (
+        "-ctk,  --cache-type-k TYPE   KV cache data type for K\n   allowed values: f32, q8_0,\n   iq4_nl\n"
+    )
+    assert traits(listed + "   (default: f16)\n") == {"kv:f32", "kv:q8_0", "kv:iq4_nl"}
     assert traits("-fa,   --flash-attn      enable Flash Attention (default: disabled)\n") == frozenset()
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpumod.core.names import HOST_CARD, CardId
-from gpumod.core.ports import EngineBuild
+from gpumod.core.ports import Check, EngineBuild
 from gpumod.core.spec import Draft, EngineKind, KvCache, Leave, LlamaOptions, Split, Task, VllmOptions
 from gpumod.engines.vllm import VllmEngine, installed_version
 from tests.engines.processes import Listeners, spec_of
@@ -143,6 +143,8 @@ def test_arguments_that_belong_to_keys_are_refused(engine, args, says):
         ({"split": Split()}, "split"),
         ({"llama": LlamaOptions(batch=1)}, "llama"),
         ({"sampler": (("repeat_last_n", 1.0),)}, "repeat_last_n"),
+        ({"vllm": VllmOptions(dtype="fp16")}, "did you mean 'float16'"),
+        ({"vllm": VllmOptions(mamba_cache_mode="aligned")}, "did you mean 'align'"),
         ({"env": (("VLLM_API_KEY", "x"),)}, "VLLM_API_KEY"),
         ({"env": (("CUDA_VISIBLE_DEVICES", "0"),)}, "`cards`"),
     ],
@@ -151,6 +153,25 @@ def test_keys_that_it_does_not_have_are_refused(engine, keys, says):
     problems = engine.check(vllm_spec(**keys), None).contradictions
     assert len(problems) == 1, problems
     assert says in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (VllmOptions(kv_cache_dtype="fp8_e4m4"), "did you mean 'fp8_e4m3'"),
+        (VllmOptions(quantization="compressed_tensors"), "did you mean 'compressed-tensors'"),
+    ],
+)
+def test_words_that_depend_on_the_version_are_doubted_not_refused(engine, options, says):
+    check = engine.check(vllm_spec(vllm=options), RECENT)
+    assert check.contradictions == ()
+    (warning,) = check.warnings
+    assert says in warning
+
+
+def test_words_that_it_has_are_not_doubted(engine):
+    options = VllmOptions(kv_cache_dtype="fp8", mamba_cache_mode="all", quantization="awq", dtype="half")
+    assert engine.check(vllm_spec(vllm=options), RECENT) == Check()
 
 
 def test_sleep_is_not_built(engine):
