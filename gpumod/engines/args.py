@@ -54,21 +54,33 @@ def flags(args: Sequence[str]) -> Iterator[Given]:
 
 
 def contradictions(
-    args: Sequence[str], owners: Collection[Owned], *, abbreviated: bool = False
+    args: Sequence[str], owners: Collection[Owned], *, argparse: bool = False
 ) -> tuple[str, ...]:
     """Sentences about arguments that belong to keys.
 
     Args:
         args: the user's arguments.
         owners: who owns which flags.
-        abbreviated: whether the engine's parser takes beginnings of flags, as Python's argparse does.
+        argparse: as `given_of` says.
     """
     found = []
     for given in flags(args):
-        owner = next((one for one in owners if _is(given.name, one.names, abbreviated=abbreviated)), None)
+        owner = next((one for one in owners if _is(given.name, one.names, argparse=argparse)), None)
         if owner is not None:
             found.append(f"args: `{given.name}` sets what gpumod decides, {owner.instead}")
     return tuple(found)
+
+
+def given_of(args: Sequence[str], names: Collection[str], *, argparse: bool = False) -> tuple[str, ...]:
+    """Those of some flags that the user gave, as they were written.
+
+    Args:
+        args: the user's arguments.
+        names: every spelling.
+        argparse: whether the engine's parser is Python's, as vLLM has it: it takes beginnings of flags,
+            values that are glued to a short flag (`-qfp8`), and members of a JSON value (`-sc.method`).
+    """
+    return tuple(given.name for given in flags(args) if _is(given.name, names, argparse=argparse))
 
 
 def meant(word: str, known: Collection[str]) -> str:
@@ -104,7 +116,18 @@ def _normal(name: str) -> str:
     return name.replace("_", "-") if name.startswith("--") else name
 
 
-def _is(name: str, names: Collection[str], *, abbreviated: bool) -> bool:
-    if name in names:
-        return True
-    return abbreviated and len(name) > 4 and any(one.startswith(name) for one in names)
+def _is(name: str, names: Collection[str], *, argparse: bool) -> bool:
+    if name in names or not argparse:
+        return name in names
+    name = name.partition(".")[0]
+    return name in names or any(_abbreviates(name, one) or _is_glued(name, one) for one in names)
+
+
+def _abbreviates(name: str, flag: str) -> bool:
+    return flag.startswith(name) and (len(name) > 4 or not name.startswith("--"))
+
+
+def _is_glued(name: str, flag: str) -> bool:
+    """Whether this is a short flag with its value; `-dpn` is a flag of its own, not `-dp`."""
+    value = name.removeprefix(flag)
+    return len(flag) <= 3 and value != name and (len(flag) == 2 or not value[0].isalpha())

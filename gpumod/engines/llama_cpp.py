@@ -92,14 +92,13 @@ class LlamaCppEngine:
         return Check(tuple(wrong), not_built(spec), warnings)
 
     def files(self, spec: ServiceSpec) -> tuple[str, ...]:
-        """The model with all its shards, the projector, the draft model, adapters and templates."""
+        """The model with all its shards, the projector, the draft model, adapters, vectors and templates."""
         models = (spec.model, spec.mmproj, spec.draft.model if spec.draft else None)
         found = [shard for model in models if model for shard in shards(model)]
-        for flag in flags(spec.args):
-            if flag.name == "--lora" and flag.value:
-                found += flag.value.split(",")
-            elif flag.name == "--chat-template-file" and flag.value:
-                found.append(flag.value)
+        found += llama_flags.adapters(spec.args)
+        found += [
+            flag.value for flag in flags(spec.args) if flag.name == "--chat-template-file" and flag.value
+        ]
         return tuple(dict.fromkeys(found))
 
     def compose(

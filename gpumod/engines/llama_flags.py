@@ -21,7 +21,7 @@ from gpumod.core.names import HOST_CARD, CardId
 from gpumod.core.ports import EngineBuild
 from gpumod.core.spec import Draft, KvCache, ServiceSpec, Task
 from gpumod.core.units import MIB
-from gpumod.engines.args import flags, meant, owned
+from gpumod.engines.args import flags, given_of, meant, owned
 
 ALL_LAYERS: Final = 999
 """More layers than any model has: all of them."""
@@ -76,6 +76,13 @@ OWNED: Final = (
 )  # fmt: skip
 """Flags that users may not give, because a planner has to see them, or because gpumod lives by them."""
 
+_MODEL_PRESET: Final = re.compile(r"--(?:embd|fim|gpt-oss|tts|vision)-[\w.-]+-(?:default|spec)")
+"""Flags such as `--gpt-oss-20b-default`: each stands for a model of the hub and its parameters."""
+
+_ADAPTERS: Final = ("--lora", "--control-vector")
+_SCALED_ADAPTERS: Final = ("--lora-scaled", "--control-vector-scaled")
+"""`FNAME:SCALE,...`; older builds took the scale as a word of its own."""
+
 _KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """Types of the KV cache (`kv_cache_types`, common/arg.cpp), where the build's help lists none."""
 _KV_LISTED: Final = r"--cache-type-k[ ,].{0,200}?allowed values:\s*(\w+(?:,\s*\w+)*)"
@@ -94,6 +101,8 @@ def problems(spec: ServiceSpec, build: EngineBuild | None) -> Iterator[str]:
     names = given(spec.args)
     if spec.llama.threads is not None and names & _THREADS.names:
         yield f"args: `-t` sets what gpumod decides, {_THREADS.instead}"
+    for name in sorted(filter(_MODEL_PRESET.fullmatch, names)):
+        yield f"args: `{name}` brings a model of its own, which is the key `model`: set that"
     for key, _ in spec.sampler:
         flag = SAMPLER.get(key)
         if flag is None:
@@ -149,6 +158,19 @@ def warnings(spec: ServiceSpec) -> Iterator[str]:
     names = given(spec.args)
     if names & (_LOAD_MODE - {"--no-mmap"}):
         yield "args: on the host card the model is loaded without mmap all the same, to count its memory"
+    if spec.vram is None:
+        for name in given_of(spec.args, (*_ADAPTERS, *_SCALED_ADAPTERS)):
+            yield f"args: `{name}` takes its files' size, which gpumod does not reckon: declare `vram`"
+
+
+def adapters(args: tuple[str, ...]) -> Iterator[str]:
+    """The files of LoRA adapters and control vectors in the user's arguments."""
+    for flag in flags(args):
+        for item in (flag.value or "").split(","):
+            if item and flag.name in _ADAPTERS:
+                yield item
+            elif item and flag.name in _SCALED_ADAPTERS:
+                yield item.rpartition(":")[0] or item
 
 
 def traits(help_text: str) -> frozenset[str]:

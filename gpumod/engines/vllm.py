@@ -20,7 +20,7 @@ from gpumod.core.service import ExitReport, FileIdentity, Launch
 from gpumod.core.spec import Draft, EngineKind, LlamaOptions, ServiceSpec, Task
 from gpumod.core.states import ServiceState
 from gpumod.engines import pinning, programs
-from gpumod.engines.args import contradictions, fingerprint, flags, meant, owned
+from gpumod.engines.args import contradictions, fingerprint, flags, given_of, meant, owned
 from gpumod.engines.aside import ANSWER, aside
 from gpumod.engines.checkpoints import checkpoint_files
 from gpumod.engines.ladders import ladder
@@ -97,6 +97,10 @@ _WORDS_BY_VERSION: Final = {
 """`CacheDType` (config/cache.py) and `QuantizationMethods` (model_executor/layers/quantization) from 0.10 to
 0.32. Later versions will have more, and plugins add their own."""
 
+_HOST_MEMORY: Final = ("--cpu-offload-gb", "--kv-offloading-size", "--swap-space")
+_CARD_MEMORY: Final = ("--enable-lora", "--decode-context-parallel-size", "-dcp")
+"""Flags that change how much is taken, and that neither a key nor the estimate knows."""
+
 _GENERATION: Final = "--override-generation-config"
 
 
@@ -127,7 +131,7 @@ class VllmEngine:
         """Arguments that belong to keys, and keys that vLLM does not have."""
         del build
         wrong = [
-            *contradictions(spec.args, OWNED, abbreviated=True),
+            *contradictions(spec.args, OWNED, argparse=True),
             *_problems(spec),
             *_wrong_words(spec),
             *pinning.problems(spec),
@@ -255,6 +259,12 @@ def _wrong_words(spec: ServiceSpec) -> Iterator[str]:
 
 def _warnings(spec: ServiceSpec) -> Iterator[str]:
     """What a user should know but may want; sentences."""
+    if spec.ram is None:
+        for name in given_of(spec.args, _HOST_MEMORY, argparse=True):
+            yield f"args: `{name}` takes host memory that gpumod does not reckon: declare `ram` with it"
+    if spec.vram is None:
+        for name in given_of(spec.args, _CARD_MEMORY, argparse=True):
+            yield f"args: `{name}` changes what the cards hold, which gpumod does not reckon: declare `vram`"
     for key, known in _WORDS_BY_VERSION.items():
         word = getattr(spec.vllm, key)
         if word is not None and word not in known:

@@ -7,7 +7,7 @@ import pytest
 from gpumod.core.names import HOST_CARD, CardId
 from gpumod.core.ports import EngineBuild
 from gpumod.core.service import FileIdentity
-from gpumod.core.spec import Draft, EngineKind, KvCache, Leave, LlamaOptions, Split, Task
+from gpumod.core.spec import DeclaredMemory, Draft, EngineKind, KvCache, Leave, LlamaOptions, Split, Task
 from gpumod.engines.llama_cpp import LlamaCppEngine, shards
 from gpumod.engines.llama_flags import traits
 from tests.engines.processes import Listeners, spec_of
@@ -244,6 +244,10 @@ def test_buffer_sizes_are_logged_where_the_build_can_and_the_user_may_choose(eng
         (("--models-dir", "d"), "router"),
         (("--embeddings",), "`task`"),
         (("-t", "4"), "`llama.threads`"),
+        (("--gpt-oss-20b-default",), "`model`"),
+        (("--fim-qwen-1.5b-default",), "`model`"),
+        (("--fim-qwen-7b-spec",), "`model`"),
+        (("--embd-gemma-default",), "`model`"),
         (("--temperature", "1"), "`sampler.temperature`"),
     ],
 )
@@ -324,6 +328,29 @@ def test_every_shard_of_a_split_model_is_needed(engine):
         "/l/b.gguf",
     )
     assert shards("/m/one.gguf") == ("/m/one.gguf",)
+
+
+ADAPTERS = (
+    ("--lora", "/l/a.gguf,/l/b.gguf"),
+    ("--lora-scaled", "/l/a.gguf:0.5,/l/b.gguf:1"),
+    ("--control-vector", "/l/a.gguf,/l/b.gguf"),
+    ("--control-vector-scaled", "/l/a.gguf:-0.5,/l/b.gguf:1"),
+    ("--lora-scaled", "/l/a.gguf", "0.5", "--lora", "/l/b.gguf"),
+)
+
+
+@pytest.mark.parametrize("args", ADAPTERS)
+def test_adapters_are_files_that_have_to_be_there(engine, args):
+    assert engine.files(spec_of(model="/m.gguf", args=args)) == ("/m.gguf", "/l/a.gguf", "/l/b.gguf")
+
+
+@pytest.mark.parametrize("args", ADAPTERS)
+def test_adapters_are_not_reckoned_and_that_is_said(engine, args):
+    said = engine.check(spec_of(model="/m.gguf", args=args), None).warnings
+    assert [one.split("`")[1] for one in said] == [word for word in args if word.startswith("--")]
+    assert all("declare `vram`" in one for one in said)
+    declared = spec_of(model="/m.gguf", args=args, vram=DeclaredMemory((1 << 30,)))
+    assert engine.check(declared, None).warnings == ()
 
 
 FILE = FileIdentity("/models/m.gguf", 10, 20)

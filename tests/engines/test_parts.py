@@ -60,9 +60,9 @@ def test_flags_in_every_spelling():
 
 def test_beginnings_of_flags_count_where_the_parser_takes_them():
     owners = [owned("context", "--max-model-len")]
-    assert contradictions(["--max-model", "5"], owners, abbreviated=True)
+    assert contradictions(["--max-model", "5"], owners, argparse=True)
     assert not contradictions(["--max-model", "5"], owners)
-    assert not contradictions(["--m", "5"], owners, abbreviated=True)
+    assert not contradictions(["--m", "5"], owners, argparse=True)
 
 
 def test_unknown_flags_are_told_only_of_a_build_that_was_asked():

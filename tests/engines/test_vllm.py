@@ -6,7 +6,17 @@ import pytest
 
 from gpumod.core.names import HOST_CARD, CardId
 from gpumod.core.ports import Check, EngineBuild
-from gpumod.core.spec import Draft, EngineKind, KvCache, Leave, LlamaOptions, Split, Task, VllmOptions
+from gpumod.core.spec import (
+    DeclaredMemory,
+    Draft,
+    EngineKind,
+    KvCache,
+    Leave,
+    LlamaOptions,
+    Split,
+    Task,
+    VllmOptions,
+)
 from gpumod.engines.vllm import VllmEngine, installed_version
 from tests.engines.processes import Listeners, spec_of
 
@@ -126,6 +136,13 @@ def test_sampler_defaults_in_its_own_words(engine):
         (("--api-key", "x"), "gateway"),
         (("--config", "f.yaml"), "hide"),
         (("--host", "0.0.0.0"), "loopback"),
+        (("-sc.method", "mtp"), "`draft`"),
+        (("--speculative-config.method", "mtp"), "`draft`"),
+        (("--speculative_config.num_speculative_tokens=3",), "`draft`"),
+        (("-tp2",), "`cards`"),
+        (("-t", "2"), "`cards`"),
+        (("-tp=2",), "`cards`"),
+        (("-qfp8",), "`vllm.quantization`"),
     ],
 )
 def test_arguments_that_belong_to_keys_are_refused(engine, args, says):
@@ -172,6 +189,32 @@ def test_words_that_depend_on_the_version_are_doubted_not_refused(engine, option
 def test_words_that_it_has_are_not_doubted(engine):
     options = VllmOptions(kv_cache_dtype="fp8", mamba_cache_mode="all", quantization="awq", dtype="half")
     assert engine.check(vllm_spec(vllm=options), RECENT) == Check()
+
+
+@pytest.mark.parametrize(
+    "args", [("-cc.cudagraph_mode", "NONE"), ("-O3",), ("-dpn", "0"), ("--kv-cache-dtype-skip-layers", "1")]
+)
+def test_other_arguments_are_its_own_affair(engine, args):
+    assert engine.check(vllm_spec(args=args), RECENT) == Check()
+
+
+@pytest.mark.parametrize(
+    ("args", "key"),
+    [
+        (("--cpu-offload-gb", "10"), "ram"),
+        (("--kv_offloading_size=32",), "ram"),
+        (("--swap-space", "16"), "ram"),
+        (("--enable-lora", "--max-loras", "8"), "vram"),
+        (("-dcp", "2"), "vram"),
+        (("--decode-context-parallel-size", "2"), "vram"),
+    ],
+)
+def test_arguments_that_take_memory_nobody_reckons_get_a_warning_until_it_is_declared(engine, args, key):
+    (warning,) = engine.check(vllm_spec(args=args), RECENT).warnings
+    assert warning.startswith("args: `")
+    assert f"declare `{key}`" in warning
+    declared = {"ram": 1 << 30, "vram": DeclaredMemory((1 << 30,))}
+    assert engine.check(vllm_spec(args=args, **{key: declared[key]}), RECENT).warnings == ()
 
 
 def test_sleep_is_not_built(engine):
