@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.metadata
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from gpumod.cli.unit import UNIT, Variant, lingers, manager, unit_file
 from gpumod.client.address import reason
 from gpumod.core.errors import ConfigError, GpumodError
+from gpumod.core.spec import EngineKind
 from gpumod.core.units import GIB, format_size
 
 if TYPE_CHECKING:
@@ -205,44 +207,65 @@ def _is_card(device: Path) -> bool:
 
 
 def _engines(settings: Settings | None) -> Iterator[Finding]:
-    chosen = settings.engines if settings else None
+    from gpumod.config.settings import EnginePrograms
+
+    chosen = settings.engines if settings else EnginePrograms()
     found = [
-        _program("llama.cpp", (chosen.llama_cpp if chosen else None) or "llama-server", ("--version",)),
-        _embedded(),
-        # Its --version imports torch, which takes many seconds: where it is has to do.
-        _program("vllm", (chosen.vllm if chosen else None) or "vllm", ()),
-        *(_program("container", name, ("--version",)) for name in ("podman", "docker")),
+        _engine(EngineKind.LLAMA_CPP, "llama-server", chosen.llama_cpp),
+        _embedded() if chosen.llama_cpp != "embedded" else None,
+        _engine(EngineKind.VLLM, "vllm", chosen.vllm),
+        *(_container(name, configured=name == chosen.container) for name in ("podman", "docker")),
     ]
     present = [finding for finding in found if finding is not None]
     yield from present
-    if not present:
-        yield bad("engines", "none found", "put llama-server, vllm or podman on the PATH, or set `engines:`")
+    if all(finding.verdict is not Verdict.OK for finding in present):
+        hint = "put llama-server, vllm or podman on the PATH, or set `engines:`"
+        yield bad("engines", "none works" if present else "none found", hint)
 
 
-def _program(name: str, program: str, ask: tuple[str, ...]) -> Finding | None:
-    path = shutil.which(program)
+def _engine(kind: EngineKind, usual: str, configured: str | None) -> Finding | None:
+    """What a program of an engine says of itself; None where there is none and none is configured.
+
+    One that nobody configured and that does not work is no fault: presets may name others.
+    """
+    if configured is None and shutil.which(usual) is None:
+        return None
+    from gpumod.discovery.programs import ask_program
+
+    build = asyncio.run(ask_program(kind, configured or usual))
+    if isinstance(build, str):
+        return bad(kind, build, "`engines:` in config.yaml names it") if configured else note(kind, build)
+    return ok(kind, f"{build.path}, version: {build.version}")
+
+
+def _container(name: str, *, configured: bool) -> Finding | None:
+    path = shutil.which(name)
     if path is None:
-        return bad(name, f"{program}, which is configured, cannot be run") if "/" in program else None
-    return ok(name, f"{path}{', ' + _version((path, *ask)) if ask else ''}")
+        hint = "install it, or take `engines.container` out of config.yaml"
+        return bad("container", f"{name}, which is configured, is not in PATH", hint) if configured else None
+    version, works = _version((path, "--version"))
+    if works:
+        return ok("container", f"{path}, {version}")
+    return (bad if configured else note)("container", f"{path} does not run: {version}")
 
 
-def _version(command: tuple[str, ...]) -> str:
+def _version(command: tuple[str, ...]) -> tuple[str, bool]:
+    """What a program tells, the last line where it fails, and whether it ended well."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_ASK, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return "its version could not be asked"
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    # llama-server tells of its backends first.
-    return next(
-        (line for line in lines if "version" in line.lower()), lines[0] if lines else "no version told"
-    )
+    except OSError as error:
+        return reason(error), False
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {_ASK:g} s", False
+    lines = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+    return lines[0 if done.returncode == 0 else -1], done.returncode == 0
 
 
 def _embedded() -> Finding | None:
     try:
-        return ok("llama.cpp", f"embedded, xllamacpp {importlib.metadata.version('xllamacpp')}")
+        return ok(EngineKind.LLAMA_CPP, f"embedded, xllamacpp {importlib.metadata.version('xllamacpp')}")
     except importlib.metadata.PackageNotFoundError:
         return None
 

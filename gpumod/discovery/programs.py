@@ -93,8 +93,7 @@ async def find_programs(chosen: EnginePrograms, env: Mapping[str, str]) -> tuple
         wanted = [*_llama_names(chosen.llama_cpp, env), *_vllm_names(chosen.vllm, env)]
 
         async def asked(kind: EngineKind, name: str, configured: str | None) -> Program:
-            spec = ServiceSpec(ServiceId("init"), PresetId("init"), kind, binary=name)
-            build = await adapters[kind].build(spec)
+            build = await adapters[kind].build(_anything(kind, name))
             cuda = await asyncio.to_thread(_has_cuda, name) if kind is EngineKind.LLAMA_CPP else None
             bare = "llama-server" if kind is EngineKind.LLAMA_CPP else "vllm"
             known = isinstance(build, EngineBuild)
@@ -111,6 +110,25 @@ async def find_programs(chosen: EnginePrograms, env: Mapping[str, str]) -> tuple
         return tuple(await asyncio.gather(*(asked(*one) for one in wanted)))
     finally:
         await host.close()
+
+
+async def ask_program(kind: EngineKind, name: str) -> EngineBuild | str:
+    """The build of one engine program, asked as the daemon would ask; or why it cannot be used.
+
+    Args:
+        kind: `llama.cpp` or `vllm`.
+        name: a path, a name in PATH, or `embedded`.
+    """
+    host = LocalHostProbe()
+    try:
+        return await engines(host)[kind].build(_anything(kind, name))
+    finally:
+        await host.close()
+
+
+def _anything(kind: EngineKind, name: str) -> ServiceSpec:
+    """A service that is asked for by nobody: what has a program has a service."""
+    return ServiceSpec(ServiceId("init"), PresetId("init"), kind, binary=name)
 
 
 def best_program(programs: Iterable[Program], kind: EngineKind, *, nvidia: bool) -> Program | None:

@@ -1,11 +1,49 @@
 """`doctor`: each check says what was found, and what to do."""
 
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from gpumod.cli import checks
-from gpumod.cli.checks import Verdict
+from gpumod.cli.checks import Finding, Verdict
+from gpumod.config.settings import EnginePrograms
+
+SERVER = """#!/bin/sh
+case "$1" in
+--version) echo 'loaded backend'; echo "version: 11434 (${CUDA_VISIBLE_DEVICES-every card is seen})" >&2 ;;
+--help) echo '--port N'; echo '--ctx-size N'; echo '--alias NAME' ;;
+esac
+"""
+BROKEN = (
+    "#!/bin/sh\necho starting >&2\necho 'libcudart.so.12: cannot open shared object file' >&2\nexit 127\n"
+)
+
+
+def executable(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def engines_of(**chosen):
+    """What is said of engines, by the name of the check."""
+    settings: Any = SimpleNamespace(engines=EnginePrograms(**chosen))
+    found: dict[str, list[Finding]] = {}
+    for one in checks._engines(settings):
+        found.setdefault(one.check, []).append(one)
+    return found
+
+
+@pytest.fixture
+def no_engines(monkeypatch, tmp_path):
+    """A box without engines; its PATH is the folder `bin`."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(checks, "_embedded", lambda: None)
+    return tmp_path
 
 
 def findings(answer):
@@ -13,10 +51,7 @@ def findings(answer):
 
 
 def test_all_is_well_with_a_daemon(ctl, quiet_box, tmp_path, monkeypatch):
-    server = tmp_path / "bin/llama-server"
-    server.parent.mkdir()
-    server.write_text("#!/bin/sh\necho 'loaded backend'\necho 'version: 11434 (abc)' >&2\n")
-    server.chmod(0o755)
+    server = executable(tmp_path / "bin/llama-server", SERVER)
     monkeypatch.setenv("PATH", f"{server.parent}:/usr/bin:/bin")
     monkeypatch.setenv("GPUMOD_LISTEN", f"['127.0.0.1:{quiet_box.port}']")
     answer = ctl("doctor", "--json")
@@ -26,7 +61,7 @@ def test_all_is_well_with_a_daemon(ctl, quiet_box, tmp_path, monkeypatch):
     assert found["port"]["verdict"] == "ok"
     assert {one["check"] for one in answer.json["checks"]} >= {"settings", "files", "state", "llama.cpp"}
     engines = [one["detail"] for one in answer.json["checks"] if one["check"] == "llama.cpp"]
-    assert f"{server}, version: 11434 (abc)" in engines
+    assert f"{server}, version: 11434 ()" in engines
 
 
 def test_without_a_daemon_it_says_so_and_checks_the_rest(ctl, tmp_path, monkeypatch):
@@ -80,11 +115,57 @@ def test_a_driver_that_is_loaded(tmp_path):
     assert "570.86.15" in checks._driver_without_daemon(version, tmp_path).detail
 
 
-def test_no_engine_at_all(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(checks, "_embedded", lambda: None)
+def test_no_engine_at_all(no_engines):
     (finding,) = checks._engines(None)
+    assert (finding.verdict, finding.detail) == (Verdict.BAD, "none found")
+
+
+@pytest.mark.parametrize("name", ["llama-server", "~/build/llama-server"])
+def test_a_configured_engine_that_does_not_run_is_bad(no_engines, name):
+    for place in ("bin", "build"):
+        executable(no_engines / place / "llama-server", BROKEN)
+    (finding,) = engines_of(llama_cpp=name)["llama.cpp"]
     assert finding.verdict is Verdict.BAD
+    assert "libcudart.so.12: cannot open shared object file" in finding.detail
+
+
+def test_an_engine_in_the_home_is_found_as_the_daemon_finds_it(no_engines):
+    server = executable(no_engines / "build/llama-server", SERVER)
+    (finding,) = engines_of(llama_cpp="~/build/llama-server")["llama.cpp"]
+    assert (finding.verdict, finding.detail) == (Verdict.OK, f"{server}, version: 11434 ()")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "check"),
+    [
+        ({"llama_cpp": "my-llama-server"}, "llama.cpp"),
+        ({"vllm": "my-vllm"}, "vllm"),
+        ({"vllm": "~/venv/bin/vllm"}, "vllm"),
+        ({"container": "podman"}, "container"),
+    ],
+)
+def test_what_is_configured_and_not_found_is_bad(no_engines, chosen, check):
+    found = engines_of(**chosen)
+    assert [one.verdict for one in found[check]] == [Verdict.BAD]
+    assert [one.detail for one in found["engines"]] == ["none works"]
+
+
+def test_what_nobody_configured_and_does_not_run_is_told_and_no_fault(no_engines):
+    executable(no_engines / "bin/llama-server", BROKEN)
+    executable(no_engines / "bin/podman", BROKEN)
+    executable(no_engines / "bin/docker", "#!/bin/sh\necho Docker version 1\n")
+    found = engines_of()
+    assert [one.verdict for one in found["llama.cpp"]] == [Verdict.NOTE]
+    assert [one.verdict for one in found["container"]] == [Verdict.NOTE, Verdict.OK]
+    assert "cannot open shared object file" in found["container"][0].detail
+    assert "engines" not in found
+    assert [one.verdict for one in engines_of(container="podman")["container"]] == [Verdict.BAD, Verdict.OK]
+
+
+def test_vllm_is_not_started_for_its_version(no_engines):
+    program = executable(no_engines / "venv/bin/vllm", BROKEN)
+    (finding,) = engines_of(vllm=str(program))["vllm"]
+    assert finding.verdict is Verdict.OK
 
 
 def test_a_disk_that_is_nearly_full(monkeypatch, tmp_path):
