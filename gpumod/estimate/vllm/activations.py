@@ -7,6 +7,7 @@ from the tensors that exist at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,7 +111,7 @@ def encoder_cache(model: Model, setting: VllmSetting) -> int:
 
 def graph_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
     """Bytes that vLLM expects CUDA graphs to take on one rank, and leaves out of the KV cache."""
-    sizes = len(capture_sizes(setting))
+    sizes = sum(map(len, capture_sizes(setting)))
     if setting.eager or not sizes:
         return 0
     return _first_capture(model, setting, card) + int((sizes - 1) * model.layers * _PROFILED)
@@ -118,7 +119,7 @@ def graph_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
 
 def captured_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
     """Bytes that CUDA graphs do take on one rank: more than vLLM expects of them."""
-    sizes = len(capture_sizes(setting))
+    sizes = sum(map(len, capture_sizes(setting)))
     if setting.eager or not sizes:
         return 0
     return _first_capture(model, setting, card) + int(sizes * model.layers * _CAPTURED)
@@ -126,7 +127,7 @@ def captured_memory(model: Model, setting: VllmSetting, card: CardModel) -> int:
 
 def _first_capture(model: Model, setting: VllmSetting, card: CardModel) -> int:
     """What the largest size takes, which all others share."""
-    largest = max(capture_sizes(setting))
+    largest = max(sizes[-1] for sizes in capture_sizes(setting) if sizes)
     pieces = _FIRST_CAPTURE + model.layers * _FIRST_PER_LAYER
     if model.latent is not None or not model.attention or _major(card) != _HOPPER:
         return pieces
@@ -135,12 +136,14 @@ def _first_capture(model: Model, setting: VllmSetting, card: CardModel) -> int:
     return max(pieces, _SPLITS * largest * model.heads // setting.ranks * size * 4 + 4 * MIB)
 
 
-def capture_sizes(setting: VllmSetting) -> tuple[int, ...]:
-    """The batch sizes that are captured (`_set_cudagraph_sizes`, config/vllm.py)."""
+def capture_sizes(setting: VllmSetting) -> tuple[Sequence[int], ...]:
+    """The batch sizes that are captured, in three groups (`_set_cudagraph_sizes`, config/vllm.py).
+
+    Ranges and no lists, because users may write any `--max-cudagraph-capture-size`.
+    """
     largest = min(setting.capture, setting.batched_tokens)
-    small = [size for size in (1, 2, 4) if size <= largest]
-    middle = list(range(8, min(largest + 1, 256), 8))
-    return tuple(small + middle + list(range(256, largest + 1, 16)))
+    small = tuple(size for size in (1, 2, 4) if size <= largest)
+    return small, range(8, min(largest + 1, 256), 8), range(256, largest + 1, 16)
 
 
 def _major(card: CardModel) -> int:

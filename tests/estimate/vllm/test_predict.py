@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from gpumod.estimate.vllm import (
     vllm_pool,
     vllm_setting,
 )
-from gpumod.estimate.vllm.activations import capture_sizes
+from gpumod.estimate.vllm.activations import capture_sizes, captured_memory, graph_memory
 from tests.estimate.vllm import models
 from tests.estimate.vllm.models import AMPERE, HOPPER, build, checkpoint, service
 
@@ -207,10 +209,25 @@ def test_a_draft_model_brings_weights_and_a_cache() -> None:
 
 def test_the_sizes_that_are_captured() -> None:
     setting = vllm_setting(LLAMA.model, service(slots=16), 1, HOPPER, build())
-    assert capture_sizes(setting) == (1, 2, 4, 8, 16, 24, 32)
+    assert list(chain(*capture_sizes(setting))) == [1, 2, 4, 8, 16, 24, 32]
     most = vllm_setting(LLAMA.model, service(slots=1024), 1, HOPPER, build())
-    assert capture_sizes(most)[-3:] == (480, 496, 512)
-    assert len(capture_sizes(most)) == 51
+    sizes = list(chain(*capture_sizes(most)))
+    assert sizes[-3:] == [480, 496, 512]
+    assert len(sizes) == 51
+
+
+def test_a_silly_largest_size_costs_no_memory_here() -> None:
+    silly = service(
+        args=("--max-cudagraph-capture-size", "999999999"),
+        vllm={"max_num_batched_tokens": 10**9},
+    )
+    setting = vllm_setting(LLAMA.model, silly, 1, HOPPER, build())
+    tracemalloc.start()
+    try:
+        assert graph_memory(LLAMA.model, setting, HOPPER) < captured_memory(LLAMA.model, setting, HOPPER)
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("ranks", "heads"), [(2, True), (3, False), (16, True)])
