@@ -67,6 +67,7 @@ class Listeners:
             jobs=jobs,
             schedules=schedules,
             version=__version__,
+            config_dir=str(settings.config_dir),
             access=access,
             ready=lambda: _unready(supervisor),
             schema=json_schema,

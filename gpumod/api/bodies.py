@@ -147,10 +147,11 @@ class LogAnswer:
 
 @dataclass(frozen=True)
 class VersionAnswer:
-    """Versions of the daemon and of this API."""
+    """Which daemon this is: its version, that of this API, and the folder of the files that it reads."""
 
     version: str
     api: str
+    config_dir: str = ""
 
 
 @dataclass(frozen=True)

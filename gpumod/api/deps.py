@@ -56,6 +56,7 @@ class ApiDeps:
     """The ports and settings behind the API.
 
     Args:
+        config_dir: the folder of the users' files; empty where there is none.
         ready: empty when recovery is done and nothing is broken, else one sentence why not.
             Must answer from memory.
         schema: the JSON Schema of the files that users write.
@@ -71,6 +72,7 @@ class ApiDeps:
     jobs: Jobs
     schedules: ScheduleBook
     version: str
+    config_dir: str = ""
     access: AccessRules = field(default_factory=AccessRules)
     ready: Callable[[], str] = str
     schema: Callable[[], Mapping[str, object]] = dict

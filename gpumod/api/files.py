@@ -81,5 +81,5 @@ async def schema(ctx: Ctx) -> Response:
 
 @router.get("/version", responses=reading(VersionAnswer), tags=["box"])
 async def version(ctx: Ctx) -> Response:
-    """Versions of the daemon and of this API."""
-    return answer(VersionAnswer(ctx.deps.version, "v1"))
+    """Versions of the daemon and of this API, and the folder of the daemon's files."""
+    return answer(VersionAnswer(ctx.deps.version, "v1", ctx.deps.config_dir))

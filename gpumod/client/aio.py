@@ -351,7 +351,7 @@ class AsyncClient:
         return await self._do(calls.schema())
 
     async def version(self) -> dict[str, Any]:
-        """Versions of the daemon and of its API."""
+        """`version` of the daemon, of its `api`, and `config_dir`, the folder of its files."""
         return await self._do(calls.version())
 
     async def logs(self, id: str, lines: int = 200) -> tuple[str, ...]:

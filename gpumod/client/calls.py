@@ -284,7 +284,7 @@ def schema() -> Call[dict[str, Any]]:
 
 
 def version() -> Call[dict[str, Any]]:
-    """Versions of the daemon and the API."""
+    """Versions of the daemon and the API, and the folder of the daemon's files."""
     return Call("GET", "version", dict[str, Any])
 
 

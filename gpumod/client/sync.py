@@ -349,7 +349,7 @@ class Client:
         return self._do(calls.schema())
 
     def version(self) -> dict[str, Any]:
-        """Versions of the daemon and of its API."""
+        """`version` of the daemon, of its `api`, and `config_dir`, the folder of its files."""
         return self._do(calls.version())
 
     def logs(self, id: str, lines: int = 200) -> tuple[str, ...]:

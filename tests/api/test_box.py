@@ -94,9 +94,13 @@ async def test_ready_means_recovered_with_a_driver_that_answers(api: Build, box:
 
 
 async def test_the_schema_and_the_version_are_those_of_the_daemon(api: Build) -> None:
-    _, client = api(schema=lambda: {"title": "preset"})
+    _, client = api(schema=lambda: {"title": "preset"}, config_dir="/etc/gpumod")
     assert (await client.get(f"{API}/config/schema")).json() == {"title": "preset"}
-    assert (await client.get(f"{API}/version")).json() == {"version": "fake", "api": "v1"}
+    assert (await client.get(f"{API}/version")).json() == {
+        "version": "fake",
+        "api": "v1",
+        "config_dir": "/etc/gpumod",
+    }
 
 
 @pytest.mark.parametrize("mode", ["<script>alert(1)</script>"])

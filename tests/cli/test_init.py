@@ -1,12 +1,16 @@
 """`init`: what it finds, what it writes, and what it leaves alone."""
 
+import contextlib
 import json
 import shutil
 import struct
 
 import pytest
 
+from gpumod.client import Client
 from gpumod.testing.gguf import TINY, write_gguf
+from tests.client.conftest import short_path  # noqa: F401
+from tests.client.served import served
 
 CHAT = "tiny-chat"
 
@@ -240,3 +244,56 @@ def test_hundreds_of_files_and_odd_names(ctl, home, models):
 def test_a_running_daemon_reads_the_files_again(ctl, home, models, quiet_box):
     told = ctl("init", models)
     assert "gpumodctl preflight main" in told.out
+
+
+@pytest.fixture
+def daemon_of(short_path, monkeypatch):  # noqa: F811
+    """A daemon that reads a folder; what `init` says to it is kept."""
+    with contextlib.ExitStack() as running:
+
+        def serve(folder):
+            daemon = running.enter_context(served(short_path, config_dir=str(folder)))
+            monkeypatch.setenv("GPUMOD_SOCKET", daemon.socket)
+            return daemon
+
+        yield serve
+
+
+@pytest.fixture
+def reloads(monkeypatch):
+    """Counts how often a daemon was told to read its files again."""
+    told: list[Client] = []
+    real = Client.reload
+
+    def reload(client):
+        told.append(client)
+        return real(client)
+
+    monkeypatch.setattr(Client, "reload", reload)
+    return told
+
+
+def test_a_daemon_of_this_folder_by_another_name_reads_it_again(ctl, home, models, daemon_of, reloads):
+    (home / "link").symlink_to(folder_of(home))
+    daemon_of(home / "link")
+    assert ctl("init", models, "--json").json["next"][0] == "gpumodctl preflight main"
+    assert reloads
+
+
+def test_a_daemon_of_another_folder_is_left_alone_and_that_is_said(
+    ctl, home, models, tmp_path, daemon_of, reloads
+):
+    daemon_of(folder_of(home))
+    place = tmp_path / "new config"
+    answer = ctl("init", models, "--config", place, "--json")
+    assert answer.json["next"][0] == f"gpumodd --foreground --config '{place}'"
+    assert str(folder_of(home)) in answer.json["notes"][-1]
+    assert not reloads
+    assert "gpumodd --foreground" in ctl("init", models, "--config", place).out
+
+
+def test_a_daemon_of_another_box_is_left_alone(ctl, home, models, reloads, monkeypatch):
+    monkeypatch.delenv("GPUMOD_SOCKET")
+    answer = ctl("--host", "192.0.2.1", "init", models, "--json")
+    assert "192.0.2.1" in answer.json["notes"][-1]
+    assert answer.json["next"][0].startswith("gpumodd --foreground --config ")

@@ -81,7 +81,9 @@ def test_an_empty_home_answers_after_init_and_one_switch(box):
 
     box.start()
     box.wait_until("recovery is done", box.settled)
+    assert ctl(box, "init", str(models))["next"][0] == f"gpumodctl preflight {report['mode']}"
     with box.client() as client:
+        assert client.version()["config_dir"] == str(box.root / "config")
         client.switch(report["mode"], wait=True)
         (service,) = client.status().services
     assert service.state == "ready"

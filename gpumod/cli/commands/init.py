@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from gpumod.core.errors import GpumodError
 from gpumod.core.units import format_size
 
 if TYPE_CHECKING:
+    from gpumod.client.address import Address
     from gpumod.discovery.report import File, Model, Report
 
 _SHOWN = 40
@@ -50,7 +52,10 @@ def init(
 
     given = tuple(str(folder.absolute()) for folder in folders or ())
     report = initialise(Request(config, given, dry_run, force), os.environ, _tell(session))
-    steps = _next(session, report, config)
+    told = _tell_daemon(session, report.config) if report.models and not report.dry_run else None
+    if told:
+        report = replace(report, notes=(*report.notes, told))
+    steps = _next(report, config, told)
     answer = {name: getattr(report, name) for name in report.__slots__}
     session.emit({**answer, "next": steps}, _blocks(report, steps))
     return ExitCode.DONE if report.models else ExitCode.NOT_FOUND
@@ -65,8 +70,40 @@ def _nothing(_: str) -> None:
     """What a program is told meanwhile."""
 
 
-def _next(session: Session, report: Report, config: Path | None) -> list[str]:
-    """The next two commands."""
+def _tell_daemon(session: Session, folder: Path) -> str | None:
+    """Have the daemon read its files again, where it reads this folder.
+
+    Returns:
+        An empty text where it did; a sentence about a daemon that is another one; None where none answers.
+    """
+    try:
+        if not _is_here(session.address):
+            return f"the daemon at {session.address} may be of another box: it was not told of these files"
+        read = session.client.version().get("config_dir")
+        if read and not _same(Path(read), folder):
+            return f"the daemon at {session.address} reads {read}, and has nothing to do with these files"
+        session.client.reload()
+    except GpumodError:
+        return None
+    return ""
+
+
+def _is_here(address: Address) -> bool:
+    """Whether a daemon is on this box, where a folder's name means the same to it."""
+    from gpumod.config.settings_checks import is_loopback
+
+    return address.socket is not None or is_loopback(address.host)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # of another user's, who may see it
+        return False
+
+
+def _next(report: Report, config: Path | None, told: str | None) -> list[str]:
+    """The next two commands; `told` as `_tell_daemon` answers."""
     chosen = f" --config {shlex.quote(str(config))}" if config else ""
     again = shlex.join(["gpumodctl", *sys.argv[1:]])
     if not report.models:
@@ -74,9 +111,9 @@ def _next(session: Session, report: Report, config: Path | None) -> list[str]:
     if report.dry_run:
         return [again.replace(" --dry-run", "", 1), f"gpumodctl config check{chosen}"]
     switch = f"gpumodctl switch {report.mode}" if report.mode else "gpumodctl service start PRESET"
-    try:
-        session.client.reload()
-    except GpumodError:
+    if told:
+        return [f"gpumodd --foreground --config {shlex.quote(str(report.config))}", switch]
+    if told is None:
         systemd = Path("/run/systemd/system").is_dir()
         start = f"gpumodctl doctor --install-unit{chosen}" if systemd else f"gpumodd --foreground{chosen}"
         return [start, switch]
