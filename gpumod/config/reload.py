@@ -30,11 +30,19 @@ def reload_catalog(started: Settings) -> Catalog:
     settings, problems = read_settings(started.config_dir, started.variables.environment)
     if settings is None or any(not one.warning for one in problems):
         catalog = load_catalog(started)
+        problems = [*problems, _not_read(started)]
     else:
         now = replace(started, variables=settings.variables, modes=settings.modes, presets=settings.presets)
         catalog = load_catalog(now)
         problems += _restart_for(started, settings)
     return replace(catalog, problems=in_order([*problems, *catalog.problems]))
+
+
+def _not_read(started: Settings) -> Problem:
+    return Problem(
+        str(started.config_file),
+        "not read because of its mistakes: the settings that the daemon started with hold",
+    )
 
 
 def _restart_for(started: Settings, now: Settings) -> list[Problem]:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from gpumod.access import AccessRules
+from gpumod.client import Client
 from gpumod.core.errors import StoreError
+from gpumod.core.spec import Catalog, Problem
 from tests.client.served import served
 
 READING = [
@@ -347,9 +349,20 @@ def test_schemas_are_printed_without_a_daemon(ctl):
 
 def test_reload_tells_what_is_wrong_now(ctl, quiet_box):
     reloaded = ctl("config", "reload")
-    assert reloaded.code == 0
+    assert reloaded.code == 1
     assert "presets/typo.yaml:3: contxt" in reloaded.out
-    assert ctl("config", "reload", "--json").json["disabled"]
+    answer = ctl("config", "reload", "--json")
+    assert answer.code == 1
+    assert answer.json["disabled"]
+
+
+def test_reload_is_done_where_nothing_is_wrong(ctl, quiet_box, monkeypatch):
+    warned = Catalog(problems=(Problem("config.yaml", "restart the daemon for that", warning=True),))
+    monkeypatch.setattr(Client, "reload", lambda _: warned)
+    assert ctl("config", "reload").code == 0
+    mistaken = Catalog(problems=(Problem("config.yaml", "unknown key"),))
+    monkeypatch.setattr(Client, "reload", lambda _: mistaken)
+    assert ctl("config", "reload").code == 1
 
 
 def test_names_are_completed(quiet_box, monkeypatch):

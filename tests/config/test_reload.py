@@ -44,8 +44,10 @@ def test_a_mistake_in_the_settings_is_told_and_leaves_the_former_ones(folder):
     folder.write("config.yaml", "vars: {MODELS: /elsewhere}\nlistn: 1\n")
     catalog = reload_catalog(started)
     assert [preset.model for preset in catalog.presets] == ["/srv/models/gemma.gguf"]
-    (problem,) = catalog.problems
+    whole, problem = catalog.problems
+    assert "not read" in whole.detail
     assert problem.key == "listn"
+    assert not whole.warning
     assert not problem.warning
 
 

@@ -72,11 +72,12 @@ def schema(
 
 
 def reload(session: Session) -> ExitCode:
-    """Have the daemon read its files again; running services are not touched."""
+    """Have the daemon read its files again; running services are not touched. Exits with 1 on mistakes."""
     catalog = session.client.reload()
-    return session.emit(
-        catalog, [*(_problem(one) for one in catalog.problems), line(_summary(catalog), "good")]
-    )
+    well = not catalog.disabled and all(problem.warning for problem in catalog.problems)
+    summary = line(_summary(catalog), "good" if well else "bad")
+    session.emit(catalog, [*(_problem(one) for one in catalog.problems), summary])
+    return ExitCode.DONE if well else ExitCode.FAILED
 
 
 def _summary(catalog: Catalog) -> str:
