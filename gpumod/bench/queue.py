@@ -111,12 +111,11 @@ class JobQueue:
 
         Raises:
             NotFoundError: no such job.
-            InvalidRequestError: it has not ended.
+            InvalidRequestError: it has not ended, or it is done and has nothing left to measure.
         """
         queued = await self.store.requeue(job, keep_samples=not afresh)
         if queued is None:
-            before = await self.job(job)
-            raise InvalidRequestError(f"job {job} has not ended: it is {before.state}", {"job": job})
+            raise _not_queued_again(await self.job(job))
         self._tell(queued, "is queued again")
         self.poke()
         return queued
@@ -191,6 +190,13 @@ def _check_numbers(request: JobRequest) -> None:
         raise InvalidRequestError("`not_before` is a unix time in seconds")
     if request.window is not None:
         check_window(request.window)
+
+
+def _not_queued_again(job: JobRecord) -> InvalidRequestError:
+    why = f"has not ended: it is {job.state}"
+    if job.state is JobState.DONE:
+        why = "is done: `--afresh` (`afresh` in the API) forgets what it has measured and measures again"
+    return InvalidRequestError(f"job {job.id} {why}", {"job": job.id})
 
 
 def _unknown(job: JobId) -> NotFoundError:

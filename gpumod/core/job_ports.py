@@ -93,7 +93,7 @@ class JobStore(Protocol):
         ...
 
     async def requeue(self, job: JobId, *, keep_samples: bool) -> JobRecord | None:
-        """Queue an ended job again."""
+        """Queue an ended job again; None where there is nothing to go on with."""
         ...
 
     async def add_sample(self, job: JobId, attempt: int, sample: Sample) -> bool:

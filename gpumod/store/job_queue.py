@@ -313,8 +313,9 @@ def ask_cancel(
 def requeue(
     connection: Connection, job_id: JobId, now: float, decoder: Decoder, *, keep_samples: bool
 ) -> JobRecord | None:
-    """Queue an ended job again; where its dedupe key lives in another job, answer that one."""
-    row = connection.execute(select(_table).where(_id == job_id, _state.not_in(_LIVE))).first()
+    """Queue an ended job again, a done one only afresh; where its key lives in another, answer that one."""
+    settled = (*_LIVE, JobState.DONE.value) if keep_samples else _LIVE
+    row = connection.execute(select(_table).where(_id == job_id, _state.not_in(settled))).first()
     record = None if row is None else read(row, decoder)
     if row is None or record is None:
         return None

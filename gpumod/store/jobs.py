@@ -106,6 +106,7 @@ class SqliteJobStore:
     async def requeue(self, job: JobId, *, keep_samples: bool) -> JobRecord | None:
         """Queue an ended job again, in its old place; None where there is none, or it has not ended.
 
+        One that is done has nothing left to measure: with its samples kept it is left, and None is answered.
         Where its dedupe key is queued or running in another job, that one is answered and this one is left.
         """
         now = self._clock.now()

@@ -166,10 +166,13 @@ class MemoryJobStore:
         return self._jobs[job]
 
     async def requeue(self, job: JobId, *, keep_samples: bool) -> JobRecord | None:
-        """Queue an ended job again, in its old place; None where there is none, or it has not ended."""
+        """Queue an ended job again, in its old place; None where there is none, or it has not ended.
+
+        One that is done has nothing left to measure: with its samples kept it is left, and None is answered.
+        """
         await self._turn("requeue")
         record = self._jobs.get(job)
-        if record is None or not record.state.ended:
+        if record is None or not record.state.ended or (keep_samples and record.state is JobState.DONE):
             return None
         twin = self._live(record.request.dedupe)
         if twin is not None:

@@ -101,11 +101,18 @@ async def test_a_job_that_failed_is_repeated_from_where_it_was_or_afresh(
     id_ = (await submit(client)).json()["id"]
     refused = await client.post(f"{JOBS}/{id_}/retry", json={})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    jobs.fails = "the engine died"
     await jobs.work()
     again = await client.post(f"{JOBS}/{id_}/retry", json={})
     assert (again.status_code, again.json()["state"]) == (202, "queued")
-    assert len((await client.get(f"{JOBS}/{id_}/samples")).json()) == 2
+    jobs.fails = ""
     await jobs.work()
+    done = (await client.get(f"{JOBS}/{id_}")).json()
+    refused = await client.post(f"{JOBS}/{id_}/retry", json={})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert "--afresh" in refused.json()["detail"]
+    assert (await client.get(f"{JOBS}/{id_}")).json() == done
+    assert len((await client.get(f"{JOBS}/{id_}/samples")).json()) == 2
     await client.post(f"{JOBS}/{id_}/retry", json={"afresh": True})
     assert (await client.get(f"{JOBS}/{id_}/samples")).json() == []
 

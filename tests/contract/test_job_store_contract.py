@@ -387,6 +387,16 @@ async def test_retry_goes_on_or_begins_afresh_in_a_larger_attempt(store, keep):
     assert (taken.id, taken.attempt, taken.started) == ("j1", 2, 2000.0)
 
 
+async def test_a_done_job_keeps_its_record_unless_it_begins_afresh(store):
+    await submit(store, "j1")
+    await end(store, "j1")
+    before = await store.job("j1")
+    assert await store.requeue("j1", keep_samples=True) is None
+    assert await store.job("j1") == before
+    assert (await store.requeue("j1", keep_samples=False)).state is JobState.QUEUED
+    await end(store, "j1")
+
+
 async def test_retry_answers_the_job_that_has_the_same_key_meanwhile(store):
     await submit(store, "j1", dedupe="key")
     await end(store, "j1", JobState.FAILED)
