@@ -228,7 +228,12 @@ def lease_refusals(
             detail = (
                 f"{lease.holder} holds lease {lease.id} on {service}{purpose} for another "
                 f"{format_duration(lease.until - facts.now)}, and this would {act} it; "
-                "wait, release the lease, or use --force"
+                f"{_way_past(lease)}, or use --force"
             )
             found.append(Refusal(RefusalCode.LEASED, detail, service))
     return found
+
+
+def _way_past(lease: Lease) -> str:
+    """A job takes its lease anew until it ends: neither waiting for its time nor releasing it helps."""
+    return f"wait for the job, `gpumodctl job cancel {lease.job}`" if lease.job else "wait, release the lease"

@@ -7,7 +7,7 @@ import pytest
 
 from gpumod.core.cards import CardHealth, DriverState, PortHolder
 from gpumod.core.footprint import Source
-from gpumod.core.lease import Lease
+from gpumod.core.lease import Lease, holder_of_job
 from gpumod.core.names import BLANK, HOST_CARD, LeaseId, ServiceId
 from gpumod.core.plan import RefusalCode
 from gpumod.core.spec import DeclaredMemory
@@ -210,6 +210,17 @@ def test_a_plan_that_has_to_move_a_leased_service_is_refused_for_the_lease():
     assert (reason.code, reason.service) == (RefusalCode.LEASED, "a")
     assert "would move it" in reason.detail
     assert planned(plan_switch(both, target(A, B, C, force=True))).moves == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("holder", "way"),
+    [("agent", "release the lease"), (holder_of_job("J7"), "`gpumodctl job cancel J7`")],
+)
+def test_a_refusal_for_a_lease_names_what_ends_it(holder, way):
+    facts = replace(wanting(box(TWO, [running(A, ["GPU-0"], 6)])), leases=(lease("a", holder=holder),))
+    (reason,) = refused(plan_switch(facts, target()))
+    assert way in reason.detail
+    assert "--force" in reason.detail
 
 
 # --- no room ------------------------------------------------------------------------------------

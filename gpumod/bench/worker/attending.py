@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gpumod.bench.worker.brain import intruder_of, is_intrusion, who
 from gpumod.bench.worker.interrupts import Interrupted, Lost
 from gpumod.core.errors import NotFoundError, StoreError
+from gpumod.core.lease import holder_of_job
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -42,7 +43,7 @@ class Attendant:
         self._parts = parts
         self._wake = wake
         self.job = job
-        self.name = f"job {job.id}"
+        self.name = holder_of_job(job.id)
         self.progress = job.progress
         self.integrity: Integrity | None = None
         self.services: frozenset[str] = frozenset()
