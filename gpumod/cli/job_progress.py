@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
-from gpumod.cli.job_view import job_blocks, job_phrase, progress_phrase
+from gpumod.cli.job_view import job_blocks, job_phrase, progress_phrase, unmeasured
 from gpumod.cli.outcome import ExitCode, print_json, printable, say
 from gpumod.cli.screen import terminal_width
 from gpumod.cli.session import Session
 from gpumod.client.calls import encode
 from gpumod.client.job_calls import Job
 from gpumod.core.errors import GpumodError, TimedOutError, UnreachableError
-from gpumod.core.job import JobState
+from gpumod.core.job import JobState, Result
 from gpumod.core.units import format_duration
 
 _LOOK: Final = 0.25
@@ -35,7 +36,17 @@ def follow_job(session: Session, job: Job, timeout: float | None) -> ExitCode:
     if ended is None:
         return ExitCode.INTERRUPTED
     results = session.client.results(ended.id)
-    return session.emit({"job": ended, "results": results}, job_blocks(ended, results))
+    samples = () if session.json else session.client.samples(ended.id)
+    session.emit({"job": ended, "results": results}, job_blocks(ended, results, samples))
+    return measured_code(results)
+
+
+def measured_code(results: Sequence[Result]) -> ExitCode:
+    """How a job that is done counts: one that found out nothing about a target has failed, and says so."""
+    targets = unmeasured(results)
+    if targets:
+        say(f"gpumodctl: no case of {', '.join(targets)} was answered by the model")
+    return ExitCode.FAILED if targets else ExitCode.DONE
 
 
 def wait_for(session: Session, job: Job, timeout: float | None) -> Job | None:

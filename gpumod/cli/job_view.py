@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, Text, line
 from gpumod.client.job_calls import Job
-from gpumod.core.job import JobState, Metric, Result, Sample
+from gpumod.core.job import JobState, Metric, Outcome, Result, Sample
 from gpumod.core.units import format_duration
 
 _STYLES: Final = {JobState.DONE: "good", JobState.FAILED: "bad", JobState.RUNNING: "warn"}
@@ -64,8 +65,8 @@ def _took(job: Job) -> str:
     return "" if job.started is None or job.ended is None else format_duration(job.ended - job.started)
 
 
-def job_blocks(job: Job, results: Sequence[Result]) -> list[Block]:
-    """One job, and what it found out."""
+def job_blocks(job: Job, results: Sequence[Result], samples: Iterable[Sample] = ()) -> list[Block]:
+    """One job, what it found out, and from its samples why some cases found nothing."""
     took = f", took {_took(job)}" if _took(job) else ""
     blocks: list[Block] = [
         line(f"job {job.id}: {job_phrase(job)}", "head"),
@@ -75,8 +76,9 @@ def job_blocks(job: Job, results: Sequence[Result]) -> list[Block]:
         blocks.append(line(job.reason, "dim"))
     blocks += [line(text, "dim") for text in _conditions(job)]
     order = {target: place for place, target in enumerate(job.request.targets)}
+    failures = failure_lines(samples)
     for result in sorted(results, key=lambda one: order.get(one.target, len(order))):
-        blocks += [Text(()), *result_blocks(result)]
+        blocks += [Text(()), *result_blocks(result, failures.get(result.target, ()))]
     return blocks
 
 
@@ -98,12 +100,12 @@ def _conditions(job: Job) -> Iterator[str]:
         yield f"begins between {start} and {end}, {request.window.timezone}"
 
 
-def result_blocks(result: Result) -> list[Block]:
-    """One target's numbers, each with its interval."""
+def result_blocks(result: Result, failures: Iterable[str] = ()) -> list[Block]:
+    """One target's numbers, each with its interval, and the reasons of cases that have none."""
     outcomes = ", ".join(f"{count} {name}" for name, count in result.outcomes.items())
     columns = (Column("number"), Column("value", right=True), Column("interval"), Column("of", right=True))
     rows = tuple(_metric(one) for one in result.metrics)
-    warnings = [line(text, "warn") for text in result.integrity]
+    warnings = [line(text, "warn") for text in (*result.integrity, *failures)]
     return [line(f"{result.target}: {outcomes or 'no sample'}", "head"), *warnings, Table(columns, rows)]
 
 
@@ -115,9 +117,36 @@ def _metric(metric: Metric) -> Row:
 
 
 def sample_line(sample: Sample) -> str:
-    """One case that was measured."""
+    """One case that was measured, with the reason where it has none of the model's answers."""
     score = "" if sample.score is None else f", score {sample.score:.4g}"
-    return f"{sample.target} {sample.case}: {sample.outcome}{score}, {format_duration(sample.seconds)}"
+    why = f": {sample_error(sample)}" if sample_error(sample) else ""
+    took = format_duration(sample.seconds)
+    return f"{sample.target} {sample.case}: {sample.outcome}{score}, {took}{why}"
+
+
+def sample_error(sample: Sample) -> str:
+    """What went wrong with a case, on one line; empty where nothing did or nothing was kept."""
+    error = sample.details.get("error")
+    return " ".join(error.split()) if isinstance(error, str) else ""
+
+
+def unmeasured(results: Iterable[Result]) -> list[str]:
+    """The targets of which no case says anything about the model."""
+    silent = {outcome.value for outcome in Outcome if not outcome.of_the_model}
+    return [one.target for one in results if one.outcomes and set(one.outcomes) <= silent]
+
+
+def failure_lines(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """By target: why cases were not the model's, each reason once with how often."""
+    counted: dict[str, Counter[str]] = {}
+    for sample in samples:
+        if not sample.outcome.of_the_model:
+            why = sample_error(sample) or "no reason was kept"
+            counted.setdefault(sample.target, Counter())[f"{sample.outcome}: {why}"] += 1
+    return {
+        target: [f"{count} {text}" for text, count in reasons.most_common()]
+        for target, reasons in counted.items()
+    }
 
 
 def _at(instant: float) -> str:

@@ -161,6 +161,11 @@ class Outcome(StrEnum):
     SANDBOX = "sandbox"
     """The sandbox failed: nothing is known of the answer."""
 
+    @property
+    def of_the_model(self) -> bool:
+        """Whether the model answered at all; else the case says nothing about it."""
+        return self not in {Outcome.REFUSED, Outcome.DISCONNECTED, Outcome.SANDBOX}
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

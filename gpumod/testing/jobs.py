@@ -78,6 +78,9 @@ class FakeJobs:
         self.step_seconds = step_seconds
         self.fails: str = ""
         """Why jobs fail from now on."""
+        self.outcome = Outcome.OK
+        self.error = ""
+        """How cases end from now on, and why."""
         self.store = MemoryJobStore(_Wall())
         numbers = itertools.count(1)
         self.queue = JobQueue(
@@ -120,17 +123,20 @@ class FakeJobs:
                     reason = self.fails or (seen.reason if seen else "")
                     await self.store.finish(job.id, _OWNER, job.attempt, state, time.time(), reason)
                     return
-                sample = Sample(target, key, Outcome.OK, 1.0, {"tokens/s": 20.0}, {}, time.time(), 0.5)
+                details = {"error": self.error}
+                sample = Sample(target, key, self.outcome, 1.0, {"tokens/s": 20.0}, details, time.time(), 0.5)
                 await self.store.add_sample(job.id, job.attempt, sample)
                 done += 1
                 await asyncio.sleep(self.step_seconds)
-            await self.store.save_result(_result(suite, job, target, len(keys)), job.attempt)
+            await self.store.save_result(
+                _result(suite, job, target, {str(self.outcome): len(keys)}), job.attempt
+            )
         last = replace(progress, done=total, seconds=0.5 * total)
         await self.store.beat(job.id, _OWNER, job.attempt, time.time(), progress=last)
         await self.store.finish(job.id, _OWNER, job.attempt, JobState.DONE, time.time())
 
 
-def _result(suite: FakeSuite, job: JobRecord, target: str, count: int) -> Result:
+def _result(suite: FakeSuite, job: JobRecord, target: str, outcomes: Mapping[str, int]) -> Result:
     return Result(
         job=job.id,
         target=target,
@@ -140,7 +146,7 @@ def _result(suite: FakeSuite, job: JobRecord, target: str, count: int) -> Result
         parameters=job.request.parameters,
         provenance={"services": [{"id": target}]},
         metrics=suite.metrics([], job.request.parameters),
-        outcomes={"ok": count},
+        outcomes=outcomes,
         started=job.started or 0.0,
         ended=time.time(),
     )

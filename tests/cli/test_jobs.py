@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gpumod.core.job import Progress
+from gpumod.core.job import Outcome, Progress
 
 
 @pytest.fixture
@@ -27,6 +27,25 @@ def test_a_job_that_is_waited_for_shows_what_it_found(ctl, bench):
     assert "20 tokens/s" in done.out
     assert "19 to 21" in done.out
     assert "speed on gemma-chat: done" in done.err
+
+
+def test_cases_that_the_model_never_answered_are_told_with_their_reason(ctl, bench):
+    bench.jobs.outcome, bench.jobs.error = Outcome.REFUSED, "HTTP 503:\nthe engine is gone"
+    done = ctl("job", "submit", "speed", "gemma-chat", "--wait")
+    assert done.code == 1
+    assert "no case of gemma-chat was answered" in done.err
+    assert "2 refused: HTTP 503: the engine is gone" in done.out
+    assert "2 refused: HTTP 503: the engine is gone" in ctl("job", "show", "J1").out
+    assert "refused, score 1, 500 ms: HTTP 503: the engine is gone\n" in ctl("job", "logs", "J1").out
+    assert ctl("bench", "run", "speed", "gemma-chat").code == 1
+    answer = ctl("bench", "run", "speed", "gemma-chat", "--json")
+    assert answer.code == 1
+    assert answer.json["job"]["state"] == "done"
+
+
+def test_wrong_answers_are_the_models_own(ctl, bench):
+    bench.jobs.outcome = Outcome.WRONG
+    assert ctl("bench", "run", "speed", "gemma-chat").code == 0
 
 
 def test_a_job_that_is_only_queued_says_so(ctl, box):

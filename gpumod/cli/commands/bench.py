@@ -17,7 +17,7 @@ from gpumod.cli.comparison_view import comparison_blocks
 from gpumod.cli.complete import job_names, preset_and_mode_names
 from gpumod.cli.documents import Output, write
 from gpumod.cli.job_arguments import JobName, Param, Targets, Timeout
-from gpumod.cli.job_progress import wait_for
+from gpumod.cli.job_progress import measured_code, wait_for
 from gpumod.cli.job_view import job_phrase
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, line
 from gpumod.cli.outcome import ExitCode, print_json
@@ -60,7 +60,10 @@ def run(
     ] = True,
     timeout: Timeout = None,
 ) -> ExitCode:
-    """Measure presets or modes, follow it, and print the report. The box is put back afterwards."""
+    """Measure presets or modes, follow it, and print the report. The box is put back afterwards.
+
+    Exits with 1 where no case of a target was answered by its model.
+    """
     work = Work(suite=suite, targets=targets, parameters=job_options.parameters(param or ()), label=label)
     job = session.client.submit_job(work)
     if not wait:
@@ -68,9 +71,12 @@ def run(
     ended = wait_for(session, job, timeout)
     if ended is None:
         return ExitCode.INTERRUPTED
+    results = session.client.results(ended.id)
     if session.json:
-        return session.emit({"job": ended, "results": session.client.results(ended.id)}, ())
-    return write(session.client.report(ended.id, "markdown"), None)
+        session.emit({"job": ended, "results": results}, ())
+    else:
+        write(session.client.report(ended.id, "markdown"), None)
+    return measured_code(results)
 
 
 def compare(

@@ -107,7 +107,8 @@ def show_job(session: Session, job: JobName) -> ExitCode:
     """Show one job: how far it is, how long it still takes, what it found out."""
     found = session.client.job(job)
     results = session.client.results(job)
-    return session.emit({"job": found, "results": results}, job_blocks(found, results))
+    samples = session.client.samples(job) if results and not session.json else ()
+    return session.emit({"job": found, "results": results}, job_blocks(found, results, samples))
 
 
 def cancel_job(session: Session, job: JobName) -> ExitCode:
