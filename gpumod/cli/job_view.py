@@ -66,7 +66,7 @@ def _took(job: Job) -> str:
 
 
 def job_blocks(job: Job, results: Sequence[Result], samples: Iterable[Sample] = ()) -> list[Block]:
-    """One job, what it found out, and from its samples why some cases found nothing."""
+    """One job, what it found out, and from its samples what is missing and why."""
     took = f", took {_took(job)}" if _took(job) else ""
     blocks: list[Block] = [
         line(f"job {job.id}: {job_phrase(job)}", "head"),
@@ -76,9 +76,9 @@ def job_blocks(job: Job, results: Sequence[Result], samples: Iterable[Sample] = 
         blocks.append(line(job.reason, "dim"))
     blocks += [line(text, "dim") for text in _conditions(job)]
     order = {target: place for place, target in enumerate(job.request.targets)}
-    failures = failure_lines(samples)
+    missing = missing_lines(samples)
     for result in sorted(results, key=lambda one: order.get(one.target, len(order))):
-        blocks += [Text(()), *result_blocks(result, failures.get(result.target, ()))]
+        blocks += [Text(()), *result_blocks(result, missing.get(result.target, ()))]
     return blocks
 
 
@@ -100,12 +100,12 @@ def _conditions(job: Job) -> Iterator[str]:
         yield f"begins between {start} and {end}, {request.window.timezone}"
 
 
-def result_blocks(result: Result, failures: Iterable[str] = ()) -> list[Block]:
-    """One target's numbers, each with its interval, and the reasons of cases that have none."""
+def result_blocks(result: Result, missing: Iterable[str] = ()) -> list[Block]:
+    """One target's numbers, each with its interval, and what is missing."""
     outcomes = ", ".join(f"{count} {name}" for name, count in result.outcomes.items())
     columns = (Column("number"), Column("value", right=True), Column("interval"), Column("of", right=True))
     rows = tuple(_metric(one) for one in result.metrics)
-    warnings = [line(text, "warn") for text in (*result.integrity, *failures)]
+    warnings = [line(text, "warn") for text in (*result.integrity, *missing)]
     return [line(f"{result.target}: {outcomes or 'no sample'}", "head"), *warnings, Table(columns, rows)]
 
 
@@ -133,20 +133,36 @@ def sample_error(sample: Sample) -> str:
 def unmeasured(results: Iterable[Result]) -> list[str]:
     """The targets of which no case says anything about the model."""
     silent = {outcome.value for outcome in Outcome if not outcome.of_the_model}
-    return [one.target for one in results if one.outcomes and set(one.outcomes) <= silent]
+    return [one.target for one in results if set(one.outcomes) <= silent]
 
 
-def failure_lines(samples: Iterable[Sample]) -> dict[str, list[str]]:
-    """By target: why cases were not the model's, each reason once with how often."""
+def missing_lines(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """By target: what was left out of it, and why cases were not the model's, each once with how often."""
+    samples = tuple(samples)
+    found: dict[str, list[str]] = {}
+    for target, sentences in _left_out(samples).items():
+        found.setdefault(target, []).extend(f"left out: {sentence}" for sentence in sentences)
+    for target, reasons in _failures(samples).items():
+        found.setdefault(target, []).extend(f"{count} {text}" for text, count in reasons.most_common())
+    return found
+
+
+def _left_out(samples: Iterable[Sample]) -> dict[str, dict[str, None]]:
+    found: dict[str, dict[str, None]] = {}
+    for sample in samples:
+        sentences = sample.details.get("left_out")
+        if isinstance(sentences, list | tuple):
+            found.setdefault(sample.target, {}).update(dict.fromkeys(map(str, sentences)))
+    return found
+
+
+def _failures(samples: Iterable[Sample]) -> dict[str, Counter[str]]:
     counted: dict[str, Counter[str]] = {}
     for sample in samples:
         if not sample.outcome.of_the_model:
             why = sample_error(sample) or "no reason was kept"
             counted.setdefault(sample.target, Counter())[f"{sample.outcome}: {why}"] += 1
-    return {
-        target: [f"{count} {text}" for text, count in reasons.most_common()]
-        for target, reasons in counted.items()
-    }
+    return counted
 
 
 def _at(instant: float) -> str:

@@ -81,6 +81,8 @@ class FakeJobs:
         self.outcome = Outcome.OK
         self.error = ""
         """How cases end from now on, and why."""
+        self.left_out: list[str] = []
+        """What their samples name as not fitting the target."""
         self.store = MemoryJobStore(_Wall())
         numbers = itertools.count(1)
         self.queue = JobQueue(
@@ -123,7 +125,7 @@ class FakeJobs:
                     reason = self.fails or (seen.reason if seen else "")
                     await self.store.finish(job.id, _OWNER, job.attempt, state, time.time(), reason)
                     return
-                details = {"error": self.error}
+                details = {"error": self.error, "left_out": self.left_out}
                 sample = Sample(target, key, self.outcome, 1.0, {"tokens/s": 20.0}, details, time.time(), 0.5)
                 await self.store.add_sample(job.id, job.attempt, sample)
                 done += 1

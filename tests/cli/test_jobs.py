@@ -43,6 +43,13 @@ def test_cases_that_the_model_never_answered_are_told_with_their_reason(ctl, ben
     assert answer.json["job"]["state"] == "done"
 
 
+def test_what_was_left_out_of_a_target_is_told(ctl, bench):
+    bench.jobs.left_out = ["depth 16384: it does not fit"]
+    submitted(ctl, "--wait")
+    assert ctl("job", "show", "J1").out.count("left out: depth 16384: it does not fit") == 1
+    assert ctl("bench", "report", "J1").out.count("left out: depth 16384: it does not fit") == 1
+
+
 def test_wrong_answers_are_the_models_own(ctl, bench):
     bench.jobs.outcome = Outcome.WRONG
     assert ctl("bench", "run", "speed", "gemma-chat").code == 0

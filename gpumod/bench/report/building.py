@@ -19,7 +19,7 @@ from gpumod.bench.report.document import (
     ReportSample,
     ReportTarget,
 )
-from gpumod.bench.report.provenance import facts, left_out, sent
+from gpumod.bench.report.provenance import facts, left_out, not_measured, sent
 from gpumod.bench.report.quantities import within
 from gpumod.bench.report.shapes import shape_of
 from gpumod.bench.report.texts import jsonable, plain
@@ -141,7 +141,7 @@ def _notes(result: Result | None, samples: Sequence[Sample], outcomes: Mapping[s
         )
     if ignored := left_out(samples):
         found.append(f"the engine cannot be told {', '.join(ignored)}: these settings were not sent")
-    return found
+    return [*found, *(f"left out: {sentence}" for sentence in not_measured(samples))]
 
 
 def _metric(suite: str, metric: Metric) -> ReportMetric:

@@ -90,6 +90,16 @@ def left_out(samples: Sequence[Sample]) -> list[str]:
     return list(found)
 
 
+def not_measured(samples: Sequence[Sample]) -> list[str]:
+    """What was asked for and does not fit the target, as the suite says it."""
+    found: dict[str, None] = {}
+    for sample in samples:
+        sentences = sample.details.get("left_out")
+        if isinstance(sentences, list | tuple):
+            found |= dict.fromkeys(compact(one, 200) for one in sentences)
+    return list(found)
+
+
 def quant(service: Mapping[str, object]) -> str:
     """The type of the weights: as captured, else from the name of the first model file that has one in it."""
     # The projector of a vision model has a type of its own.

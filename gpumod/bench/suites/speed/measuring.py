@@ -18,6 +18,7 @@ from gpumod.bench.suites.speed import numbers, prompts
 from gpumod.bench.suites.speed.formulas import FORMULAS
 from gpumod.bench.suites.speed.parameters import Parameters, read
 from gpumod.bench.suites.speed.watch import Watch
+from gpumod.core.errors import InvalidRequestError
 from gpumod.core.job import Metric, Outcome, Sample
 from gpumod.core.job_ports import Bench, Case, Endpoint
 
@@ -60,12 +61,18 @@ class Speed:
         return ""
 
     def cases(self, parameters: Mapping[str, object], endpoint: Endpoint) -> Sequence[Case]:
-        """Round by round, so that a box that slows down does it to all of them."""
+        """Round by round, so that a box that slows down does it to all of them.
+
+        Raises:
+            InvalidRequestError: nothing of what is asked for fits the target.
+        """
         asked = read(parameters)
         depths = [one for one in asked.depths if _fits(one, asked.tokens, endpoint)]
         several = [one for one in asked.concurrency if endpoint.slots is None or one <= endpoint.slots]
         if not _fits(asked.together_depth, asked.tokens, endpoint):
             several = []
+        if not depths and not several and (why := left_out(asked, endpoint)):
+            raise InvalidRequestError(f"nothing can be measured: {'; '.join(why)}")
         return [
             case
             for number in range(asked.repeats)
@@ -159,6 +166,7 @@ class _Run:
             "sampler_left_out": list(sampler.left_out(endpoint.engine)),
             "requests": [_account(one) for one in replies],
             "error": bad.error if bad else "",
+            "left_out": left_out(self._parameters, endpoint),
             **memory,
         }
         outcome = bad.outcome if bad else Outcome.OK
@@ -186,6 +194,24 @@ def _account(reply: Reply) -> dict[str, object]:
 
 def _fits(depth: int, tokens: int, endpoint: Endpoint) -> bool:
     return endpoint.context is None or depth * _SPARE + tokens <= endpoint.context
+
+
+def left_out(asked: Parameters, endpoint: Endpoint) -> list[str]:
+    """A sentence for each thing that is asked for and does not fit the target."""
+    answer = f"with an answer of {asked.tokens} does not fit into a context of {endpoint.context}"
+    told = [
+        f"depth {depth}: a prompt of {depth} tokens {answer}"
+        for depth in asked.depths
+        if not _fits(depth, asked.tokens, endpoint)
+    ]
+    if asked.concurrency and not _fits(asked.together_depth, asked.tokens, endpoint):
+        return [*told, f"requests at once: a prompt of {asked.together_depth} tokens {answer}"]
+    if endpoint.slots is None:
+        return told
+    slots = f"{endpoint.slots} slot{'s' * (endpoint.slots != 1)}"
+    return told + [
+        f"{one} requests at once: it has {slots}" for one in asked.concurrency if one > endpoint.slots
+    ]
 
 
 def _case(kind: str, setting: int, number: int, depth: int, many: int) -> Case:

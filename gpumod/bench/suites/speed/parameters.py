@@ -17,7 +17,8 @@ class Parameters:
     """What is measured.
 
     Args:
-        depths: prompts of so many tokens, roughly; those that do not fit the context are left out.
+        depths: prompts of so many tokens, roughly; those that do not fit the context are left out, and
+            the samples say so.
         concurrency: so many requests at once; more than the target has slots are left out, since they
             would measure its queue.
         together_depth: tokens of the prompts of requests at once.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -10,6 +10,8 @@ from gpumod.bench.meter.reply import Reply, Times, Usage
 from gpumod.bench.statistics import Verdict, paired_bootstrap
 from gpumod.bench.suites import SUITES
 from gpumod.bench.suites.speed import numbers, prompts, suite
+from gpumod.bench.suites.speed.measuring import left_out
+from gpumod.bench.suites.speed.parameters import read
 from gpumod.core.errors import GpumodError, InvalidRequestError, StoreError
 from gpumod.core.job import Outcome
 from gpumod.core.job_ports import Endpoint
@@ -225,6 +227,25 @@ def test_cases_are_rounds_of_what_fits():
     assert keys == [f"{one}-{number}" for number in range(2) for one in once]
     unknown = Endpoint("t", "http://127.0.0.1:1", "m", "vllm")
     assert len(SPEED.cases(SPEED.parameters({"repeats": 1}), unknown)) == 7
+
+
+def test_what_does_not_fit_is_named():
+    endpoint = Endpoint("t", "http://127.0.0.1:1", "m", "llama.cpp", context=8192, slots=8)
+    asked = read({})
+    assert left_out(asked, endpoint) == [
+        "depth 16384: a prompt of 16384 tokens with an answer of 128 does not fit into a context of 8192",
+        "16 requests at once: it has 8 slots",
+    ]
+    assert left_out(asked, replace(endpoint, context=None, slots=None)) == []
+    short = replace(endpoint, context=256)
+    assert left_out(asked, short)[-1].startswith("requests at once: a prompt of 512 tokens")
+    with pytest.raises(InvalidRequestError, match="nothing can be measured: depth 512"):
+        SPEED.cases(SPEED.parameters({}), short)
+
+
+async def test_a_sample_names_what_was_left_out():
+    sample, _ = await measure(say("a b c"), {**SMALL, "concurrency": [2]}, slots=1)
+    assert sample.details["left_out"] == ["2 requests at once: it has 1 slot"]
 
 
 @pytest.mark.parametrize(
