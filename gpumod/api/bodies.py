@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpumod.core.cards import CardsReading
+from gpumod.core.names import NAME_PATTERN
 from gpumod.core.plan import CardBudget, Plan, Refusal
 from gpumod.core.preflight import ServicePreflight
 from gpumod.core.spec import OnFailure
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
-"""Ids of modes, services, presets, switches and leases."""
+NAME = NAME_PATTERN
 TEXT = r"^[^\x00-\x1f\x7f]*$"
 """One line of text."""
 DAY = 86400.0

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from gpumod.api.bodies import NAME, Body
@@ -36,7 +46,18 @@ def _writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-_Ref = Annotated[str, Field(pattern=rf"{NAME[:-1]}(/{NAME[1:-1]})?$")]
+_REF: Final = rf"{NAME[:-1]}(/{NAME[1:-1]})?$"
+
+
+def _comparable(value: object) -> object:
+    """What is neither a result nor the name of one is one mistake, not one for each alternative."""
+    if isinstance(value, dict) or (isinstance(value, str) and re.fullmatch(_REF, value)):
+        return value
+    shown = f"{value!r:.200}" if isinstance(value, str) else "this"
+    raise PydanticCustomError("no_result", "{shown} is no JOB, no JOB/TARGET and no result", {"shown": shown})
+
+
+_Ref = Annotated[str, Field(pattern=_REF)]
 _Given = Annotated[dict[str, JsonValue], AfterValidator(_writable)]
 
 
@@ -46,7 +67,7 @@ class ComparisonBody(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"results": ["JOB/gemma-a", "JOB/gemma-b"]}]})
 
     results: Annotated[
-        list[_Ref | _Given],
+        list[Annotated[_Ref | _Given, BeforeValidator(_comparable)]],
         Field(
             max_length=_MOST,
             description="`JOB`, all results of a job; `JOB/TARGET`, one of them; or a result itself, such as "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from gpumod.api.bodies import NAME, TEXT
 from gpumod.api.wire import clean, dumps
 from gpumod.core.errors import GpumodError, InvalidRequestError, NotFoundError
 from gpumod.core.problem import HTTP_STATUS, problem_from
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/problem+json"
 _WORDS: Final = {"extra_forbidden": "is not known here", "missing": "is missing"}
 """What pydantic says in the terms of Python classes."""
+_PATTERNS: Final = {
+    NAME: "has to be a name: letters, digits, '.', '_', ':' and '-', at most 128",
+    TEXT: "has to be one line of text",
+}
 _KINDS: Final = {401: "authentication_error", 403: "permission_error"}
 _ALTERNATIVES: Final = frozenset({"bool", "constrained-float"})
 _log = logging.getLogger(__name__)
@@ -69,12 +74,17 @@ async def _gpumod(_: Request, error: Exception) -> Response:
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
-    errors = [
-        {"where": _where(one["loc"]), "detail": _WORDS.get(one["type"]) or clean(one["msg"])}
-        for one in error.errors()
-    ]
+    errors = [{"where": _where(one["loc"]), "detail": clean(_words(one))} for one in error.errors()]
     detail = "; ".join(f"{one['where']}: {one['detail']}" for one in errors)
     return problem(InvalidRequestError(detail, {"errors": errors}))
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """What is wrong with a value, in plain words."""
+    if error["type"] == "string_pattern_mismatch":
+        return f"{_PATTERNS.get(error['ctx']['pattern'], 'has another form')}, not {error['input']!r:.200}"
+    told: str = _WORDS.get(error["type"]) or error["msg"]
+    return told.removeprefix("Value error, ")
 
 
 def _where(location: Sequence[str | int]) -> str:

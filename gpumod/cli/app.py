@@ -98,7 +98,7 @@ def _common_last(args: Sequence[str]) -> list[str]:
 
 def _usage(error: typer.TyperException, *, as_json: bool) -> int:
     """Say what is wrong with a command line. Help that was printed for want of a command is no answer."""
-    message = error.format_message()
+    message = error.format_message().replace(": Value error, ", ": ", 1)
     path = getattr(getattr(error, "ctx", None), "command_path", "gpumodctl")
     if as_json:
         return report(InvalidRequestError(message or "no command was given"), as_json=True)

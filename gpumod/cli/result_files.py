@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from gpumod.core.errors import InvalidRequestError, NotFoundError
+from gpumod.core.names import NAME_PATTERN
 
+_NAME: Final = re.compile(NAME_PATTERN)
+_PAGES: Final = (".html", ".md")
+"""Reports for people: nothing can be compared with them."""
 _LARGEST: Final = 64 * 1024 * 1024
 _MEMBERS: Final = (
     "target", "suite_version", "suite_hash", "parameters", "provenance", "outcomes", "started", "ended",
@@ -19,6 +24,18 @@ _MEMBERS: Final = (
 def is_file(name: str) -> bool:
     """Whether a name is a file's; a job's id has no dot before `json`, and no slash but one."""
     return name.endswith(".json")
+
+
+def reference(name: str) -> str:
+    """A result by its name, `JOB` or `JOB/TARGET`.
+
+    Raises:
+        NotFoundError: no result can be called so, or it is a file of another kind.
+    """
+    parts = name.split("/")
+    if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts) or name.endswith(_PAGES):
+        raise NotFoundError(f"{name!r} is no JOB, no JOB/TARGET and no report or results in FILE.json")
+    return name
 
 
 def results_in(name: str) -> list[Mapping[str, object]]:

@@ -9,10 +9,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, Generic, Literal, TypeVar, cast
-from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
+from gpumod.client.naming import name, segment
 from gpumod.core.cards import CardsReading
 from gpumod.core.errors import GpumodError
 from gpumod.core.events import Event
@@ -151,25 +151,30 @@ def services() -> Call[tuple[ServiceRecord, ...]]:
 
 def service(id_: str) -> Call[ServiceRecord]:
     """One service."""
-    return Call("GET", f"services/{segment(id_)}", ServiceRecord)
+    return Call("GET", f"services/{segment(id_, 'service')}", ServiceRecord)
 
 
 def act(verb: Verb, id_: str, *, preset: str | None, force: bool, wait: bool) -> Call[SwitchRecord]:
     """Start, stop or restart one service."""
+    preset = None if preset is None else name(preset, "preset")
     body = given(preset=preset, force=force, wait=wait)
     return Call(
-        "POST", f"services/{segment(id_)}/{verb}", SwitchRecord, body=body, seconds=None if wait else PLANNING
+        "POST",
+        f"services/{segment(id_, 'service')}/{verb}",
+        SwitchRecord,
+        body=body,
+        seconds=None if wait else PLANNING,
     )
 
 
 def logs(id_: str, lines: int) -> Call[LogAnswer]:
     """The last lines of a service's log."""
-    return Call("GET", f"services/{segment(id_)}/logs", LogAnswer, {"lines": lines})
+    return Call("GET", f"services/{segment(id_, 'service')}/logs", LogAnswer, {"lines": lines})
 
 
 def follow_logs(id_: str) -> Call[LogLine]:
     """A service's log from now on, as a stream."""
-    return Call("GET", f"services/{segment(id_)}/logs", LogLine, {"follow": True}, seconds=None)
+    return Call("GET", f"services/{segment(id_, 'service')}/logs", LogLine, {"follow": True}, seconds=None)
 
 
 def modes() -> Call[tuple[Mode, ...]]:
@@ -179,7 +184,7 @@ def modes() -> Call[tuple[Mode, ...]]:
 
 def mode(id_: str) -> Call[Mode]:
     """One mode."""
-    return Call("GET", f"modes/{segment(id_)}", Mode)
+    return Call("GET", f"modes/{segment(id_, 'mode')}", Mode)
 
 
 def presets() -> Call[tuple[ServiceSpec, ...]]:
@@ -189,7 +194,7 @@ def presets() -> Call[tuple[ServiceSpec, ...]]:
 
 def preset(id_: str) -> Call[ServiceSpec]:
     """One preset."""
-    return Call("GET", f"presets/{segment(id_)}", ServiceSpec)
+    return Call("GET", f"presets/{segment(id_, 'preset')}", ServiceSpec)
 
 
 def switch(
@@ -202,7 +207,7 @@ def switch(
     idempotency_key: str | None,
 ) -> Call[SwitchRecord]:
     """Switch to a mode."""
-    body = given(mode=mode, force=force, wait=wait, on_failure=on_failure, deadline=deadline)
+    body = given(mode=name(mode, "mode"), force=force, wait=wait, on_failure=on_failure, deadline=deadline)
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     return Call(
         "POST", "switches", SwitchRecord, body=body, seconds=None if wait else PLANNING, headers=headers
@@ -211,7 +216,7 @@ def switch(
 
 def plan(mode: str, *, force: bool, on_failure: OnFailure | str | None) -> Call[PlanAnswer]:
     """What a switch would do."""
-    body = given(mode=mode, dry_run=True, force=force, on_failure=on_failure)
+    body = given(mode=name(mode, "mode"), dry_run=True, force=force, on_failure=on_failure)
     return Call("POST", "switches", PlanAnswer, body=body, seconds=PLANNING)
 
 
@@ -222,17 +227,19 @@ def switches(limit: int) -> Call[tuple[SwitchRecord, ...]]:
 
 def switch_record(id_: str, wait: float) -> Call[SwitchRecord]:
     """One switch, after it has ended or `wait` seconds have passed."""
-    return Call("GET", f"switches/{segment(id_)}", SwitchRecord, {"wait": wait}, seconds=wait + ANSWER)
+    return Call(
+        "GET", f"switches/{segment(id_, 'switch')}", SwitchRecord, {"wait": wait}, seconds=wait + ANSWER
+    )
 
 
 def cancel(id_: str) -> Call[SwitchRecord]:
     """Ask a switch to stop and undo itself."""
-    return Call("POST", f"switches/{segment(id_)}/cancel", SwitchRecord, body={})
+    return Call("POST", f"switches/{segment(id_, 'switch')}/cancel", SwitchRecord, body={})
 
 
-def preflight(name: str, *, fit_context: bool, oracle: bool) -> Call[Preflight]:
+def preflight(target: str, *, fit_context: bool, oracle: bool) -> Call[Preflight]:
     """Whether a preset or mode would start now."""
-    body = {"name": name, "fit_context": fit_context, "oracle": oracle}
+    body = {"name": name(target, "preset or mode"), "fit_context": fit_context, "oracle": oracle}
     return Call("POST", "preflight", Preflight, body=body, seconds=PLANNING)
 
 
@@ -243,19 +250,19 @@ def leases() -> Call[tuple[Lease, ...]]:
 
 def take_lease(holder: str, seconds: float, services: Sequence[str] | None, purpose: str) -> Call[Lease]:
     """Claim services."""
-    named = None if services is None else list(services)
+    named = None if services is None else [name(one, "service") for one in services]
     body = given(holder=holder, seconds=seconds, services=named, purpose=purpose or None)
     return Call("POST", "leases", Lease, body=body)
 
 
 def renew_lease(id_: str, seconds: float) -> Call[Lease]:
     """Move the end of a lease."""
-    return Call("POST", f"leases/{segment(id_)}/renew", Lease, body={"seconds": seconds})
+    return Call("POST", f"leases/{segment(id_, 'lease')}/renew", Lease, body={"seconds": seconds})
 
 
 def release_lease(id_: str) -> Call[Lease]:
     """Give a lease back."""
-    return Call("DELETE", f"leases/{segment(id_)}", Lease)
+    return Call("DELETE", f"leases/{segment(id_, 'lease')}", Lease)
 
 
 def events(after: int) -> Call[tuple[Event, ...]]:
@@ -288,11 +295,6 @@ def version() -> Call[dict[str, Any]]:
     return Call("GET", "version", dict[str, Any])
 
 
-def segment(text: str) -> str:
-    """A name as one segment of a path, whatever is in it."""
-    return quote(text, safe="")
-
-
 def given(**members: object) -> dict[str, object]:
     """A body without what was not given, so that the daemon's defaults hold."""
-    return {name: value for name, value in members.items() if value is not None}
+    return {key: value for key, value in members.items() if value is not None}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpumod.client.calls import PLANNING, Call, given, segment
+from gpumod.client.calls import PLANNING, Call, given
+from gpumod.client.naming import name, segment
 from gpumod.core.comparison import ComparisonReport
 from gpumod.core.job import JobRecord, JobState, Result, Sample, Schedule, Window
 
@@ -55,8 +56,8 @@ class Work:
     def body(self) -> dict[str, object]:
         """As it is sent."""
         return given(
-            suite=self.suite,
-            targets=list(self.targets),
+            suite=name(self.suite, "suite"),
+            targets=[name(one, "preset or mode") for one in self.targets],
             parameters=None if self.parameters is None else dict(self.parameters),
             priority=self.priority,
             window=asdict(self.window) if self.window else None,
@@ -73,7 +74,9 @@ def submit(
     idempotency_key: str | None,
 ) -> Call[Job]:
     """Queue a job."""
-    body = work.body() | given(after=list(after), not_before=not_before, dedupe=dedupe)
+    body = work.body() | given(
+        after=[name(one, "job") for one in after], not_before=not_before, dedupe=dedupe
+    )
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
     return Call("POST", "jobs", Job, body=body, seconds=PLANNING, headers=headers)
 
@@ -85,27 +88,27 @@ def jobs(states: Sequence[JobState | str], limit: int) -> Call[tuple[Job, ...]]:
 
 def job(id_: str) -> Call[Job]:
     """One job."""
-    return Call("GET", f"jobs/{segment(id_)}", Job)
+    return Call("GET", f"jobs/{segment(id_, 'job')}", Job)
 
 
 def cancel(id_: str) -> Call[Job]:
     """Cancel a job."""
-    return Call("POST", f"jobs/{segment(id_)}/cancel", Job, body={}, seconds=PLANNING)
+    return Call("POST", f"jobs/{segment(id_, 'job')}/cancel", Job, body={}, seconds=PLANNING)
 
 
 def retry(id_: str, *, afresh: bool) -> Call[Job]:
     """Queue an ended job again."""
-    return Call("POST", f"jobs/{segment(id_)}/retry", Job, body={"afresh": afresh}, seconds=PLANNING)
+    return Call("POST", f"jobs/{segment(id_, 'job')}/retry", Job, body={"afresh": afresh}, seconds=PLANNING)
 
 
 def samples(id_: str) -> Call[tuple[Sample, ...]]:
     """What a job has measured so far."""
-    return Call("GET", f"jobs/{segment(id_)}/samples", tuple[Sample, ...])
+    return Call("GET", f"jobs/{segment(id_, 'job')}/samples", tuple[Sample, ...])
 
 
 def report(id_: str, format_: str) -> Call[str]:
     """The report on a job, as text."""
-    return Call("GET", f"jobs/{segment(id_)}/report", str, {"format": format_}, seconds=PLANNING)
+    return Call("GET", f"jobs/{segment(id_, 'job')}/report", str, {"format": format_}, seconds=PLANNING)
 
 
 def report_schema() -> Call[dict[str, Any]]:
@@ -116,7 +119,8 @@ def report_schema() -> Call[dict[str, Any]]:
 def results(id_: str | None, suite: str, target: str, limit: int) -> Call[tuple[Result, ...]]:
     """What jobs found out."""
     params: dict[str, str | int | float | bool | list[str]] = {"limit": limit}
-    params |= {name: value for name, value in (("job", id_), ("suite", suite), ("target", target)) if value}
+    asked = {"job": id_, "suite": suite, "target": target}
+    params |= {kind: name(value, kind) for kind, value in asked.items() if value}
     return Call("GET", "results", tuple[Result, ...], params)
 
 
@@ -127,18 +131,18 @@ def schedules() -> Call[tuple[ScheduledJob, ...]]:
 
 def schedule(id_: str) -> Call[ScheduledJob]:
     """One schedule."""
-    return Call("GET", f"schedules/{segment(id_)}", ScheduledJob)
+    return Call("GET", f"schedules/{segment(id_, 'schedule')}", ScheduledJob)
 
 
 def save_schedule(id_: str, cron: str, work: Work, *, timezone: str, enabled: bool) -> Call[ScheduledJob]:
     """Keep a schedule."""
     body = {"cron": cron, "timezone": timezone, "enabled": enabled, "job": work.body()}
-    return Call("PUT", f"schedules/{segment(id_)}", ScheduledJob, body=body, seconds=PLANNING)
+    return Call("PUT", f"schedules/{segment(id_, 'schedule')}", ScheduledJob, body=body, seconds=PLANNING)
 
 
 def delete_schedule(id_: str) -> Call[ScheduledJob]:
     """Forget a schedule."""
-    return Call("DELETE", f"schedules/{segment(id_)}", ScheduledJob)
+    return Call("DELETE", f"schedules/{segment(id_, 'schedule')}", ScheduledJob)
 
 
 def compare(results: Sequence[str | Mapping[str, object]]) -> Call[Compared]:

@@ -13,6 +13,9 @@ ModeId = NewType("ModeId", str)
 SwitchId = NewType("SwitchId", str)
 LeaseId = NewType("LeaseId", str)
 
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+"""What ids of modes, services, presets, switches, leases and jobs look like to the API."""
+
 HOST_CARD: Final = CardId("host")
 BLANK: Final = ModeId("blank")
 """The built-in mode in which nothing of ours runs."""

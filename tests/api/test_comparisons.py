@@ -51,6 +51,7 @@ async def test_single_results_and_given_ones_are_compared(client: httpx2.AsyncCl
         ({}, 422),
         ({"results": ["gone"]}, 404),
         ({"results": ["a/b/c"]}, 422),
+        ({"results": [1]}, 422),
         ({"results": ["J1", "J1"]}, 422),
         ({"results": ["J1/nothing"]}, 404),
         ({"results": ["J1", {"job": "x"}]}, 422),
@@ -64,6 +65,12 @@ async def test_what_cannot_be_compared_is_told(
     await measured(client, jobs, "chat")
     answer = await client.post(COMPARISONS, json=body)
     assert answer.status_code == status, answer.text
+
+
+async def test_what_is_no_name_of_a_result_is_one_mistake(client: httpx2.AsyncClient) -> None:
+    told = (await client.post(COMPARISONS, json={"results": ["a/b/c"]})).json()
+    detail = "'a/b/c' is no JOB, no JOB/TARGET and no result"
+    assert told["errors"] == [{"where": "body.results.0", "detail": detail}]
 
 
 async def test_an_instant_that_is_none_is_refused(client: httpx2.AsyncClient, jobs: FakeJobs) -> None:

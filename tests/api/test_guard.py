@@ -146,6 +146,9 @@ async def test_every_mistake_in_a_body_is_told(client: httpx2.AsyncClient) -> No
     assert {"where": "body.argv", "detail": "is not known here"} in errors
     told = " ".join(error["where"] for error in errors)
     assert all(f"body.{member}" in told for member in body)
+    (mode,) = (error["detail"] for error in errors if error["where"] == "body.mode")
+    assert mode.startswith("has to be a name: letters, digits")
+    assert mode.endswith("not '../../etc/passwd'")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,6 @@ def test_a_failure_tells_what_the_box_is_like(ctl, box):
         ("logs", "embed", "--lines", "0"),
         ("status", "--host", "a b"),
         ("cards", "--host", "x", "--socket", "y"),
-        ("switch", "no/slash"),
     ],
     ids=" ".join,
 )

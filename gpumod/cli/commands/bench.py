@@ -21,7 +21,7 @@ from gpumod.cli.job_progress import measured_code, wait_for
 from gpumod.cli.job_view import job_phrase
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, line
 from gpumod.cli.outcome import ExitCode, print_json
-from gpumod.cli.result_files import is_file, results_in
+from gpumod.cli.result_files import is_file, reference, results_in
 from gpumod.cli.session import Session
 from gpumod.client.job_calls import Work
 from gpumod.core.job import Result
@@ -98,7 +98,7 @@ def compare(
     """
     named: list[str | Mapping[str, object]] = []
     for name in results:
-        named += results_in(name) if is_file(name) else [name]
+        named += results_in(name) if is_file(name) else [reference(name)]
     found = session.client.compare(*named)
     if form is _Text.MARKDOWN and not session.json:
         write(found.markdown, None)
