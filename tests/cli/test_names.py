@@ -38,6 +38,12 @@ def test_a_name_that_is_no_text_is_a_mistake_of_usage(ctl, quiet_box):
     assert (answer.code, answer.err) == (2, "gpumodctl: 'b\\udcffd' is no text in UTF-8\n")
 
 
+def test_a_text_that_is_none_is_a_mistake_of_usage(ctl, quiet_box):
+    answer = ctl("lease", "take", "--for", "1m", "--holder", "b\udcffd", "--json")
+    assert answer.code == 2
+    assert answer.json["detail"] == "'b\\udcffd' is no text in UTF-8"
+
+
 def test_a_wrong_choice_is_told_without_words_of_a_library(ctl, quiet_box):
     answer = ctl("bench", "report", "J1", "--format", "pdf")
     assert answer.code == 2

@@ -137,6 +137,34 @@ def test_followed_logs_are_written_as_they_come(box):
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize(
+    "args", [("status",), ("status", "--json"), ("mode", "list"), ("mode", "list", "--json")]
+)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_told(quiet_box, args, buffered):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*CTL, *args],
+            env=os.environ | {"PYTHONUNBUFFERED": buffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_BOUND,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "gpumodctl: cannot write the answer: No space left on device\n"
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 1), (">&- 2>&-", 1), ("2>&-", 0)])
+def test_closed_streams_are_no_defect(quiet_box, closed, code):
+    command = f"exec {sys.executable} -m gpumod.cli.main status {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=_BOUND, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("stdout is closed; nothing was done" in done.stderr) == (closed == ">&-")
+
+
 def on_terminal(*args, columns=80):
     """What a command writes on a terminal, and its exit code."""
     ours, theirs = pty.openpty()
