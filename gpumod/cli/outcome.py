@@ -13,6 +13,9 @@ from gpumod.core.units import format_size
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UUID: Final = re.compile(r"\b(GPU-[0-9a-f]{8})-[0-9a-f-]{23}([0-9a-f]{4})\b")
+_KEY_ADVICE: Final = (
+    "give a file that holds it with --key-file, or put it into $GPUMOD_KEY or ~/.config/gpumod/key"
+)
 
 
 class ExitCode(IntEnum):
@@ -80,6 +83,9 @@ def _sentences(error: GpumodError) -> list[str]:
         return ["gpumodctl: refused:", *(f"  {line}" for line in reasons)]
     if error.facts.get("problems"):
         return ["gpumodctl: mistakes in the configuration:", error.detail]
+    if error.code is ErrorCode.UNAUTHENTICATED:
+        # The daemon's sentence goes on with the header that a request needs.
+        return [f"gpumodctl: {error.detail.partition(':')[0]}: {_KEY_ADVICE}"]
     running = error.facts.get("switch") if error.code is ErrorCode.SWITCH_RUNNING else None
     hint = f" (`gpumodctl switches show {running}` tells how it stands)" if running else ""
     return [f"gpumodctl: {error.detail}{hint}"]

@@ -75,7 +75,10 @@ def test_without_the_right_key_it_exits_7(ctl, short_path, tmp_path):
     file.write_text("only-to-read\n")
     with served(short_path, access=AccessRules(keys=keys)) as daemon:
         for command in (("status",), ("cards",)):
-            assert ctl(*command, "--host", daemon.host).code == 7
+            refused = ctl(*command, "--host", daemon.host)
+            assert refused.code == 7
+            assert "a key is needed: give a file that holds it with --key-file" in refused.err
+            assert "Authorization" not in refused.err
             assert ctl(*command, "--host", daemon.host, "--key-file", file).code == 0
         denied = ctl("switch", "chat", "--host", daemon.host, "--key-file", file, "--json")
         assert denied.code == 7
