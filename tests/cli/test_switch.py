@@ -205,3 +205,10 @@ def test_switches_are_listed_and_shown(ctl, box):
     assert "left:" not in listed  # they are where they should be
     assert "start gemma-chat" in ctl("switches", "show", "S1").out
     assert ctl("switches", "show", "S99").code == 5
+
+
+def test_an_ended_switch_is_not_cancelled_again(ctl, quiet_box):
+    cancelled = ctl("switches", "cancel", "S1")
+    assert (cancelled.code, cancelled.err) == (0, "")
+    assert cancelled.out == "switch S1 has ended: committed; nothing to cancel\n"
+    assert ctl("switches", "cancel", "S1", "--json").json["state"] == "committed"

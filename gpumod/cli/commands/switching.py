@@ -168,8 +168,11 @@ def show_switch(session: Session, id: SwitchName) -> ExitCode:
 
 
 def cancel_switch(session: Session, id: SwitchName, wait: Wait = True, timeout: Timeout = None) -> ExitCode:
-    """Ask a running switch to stop and undo itself."""
+    """Ask a running switch to stop and undo itself; one that has ended is left."""
     record = session.client.cancel(id)
+    if record.state.ended:
+        ended = record.state.replace("_", " ")
+        return session.emit(record, [line(f"switch {record.id} has ended: {ended}; nothing to cancel")])
     if wait:
         try:
             record = follow(session, record, timeout)
