@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Final
 from gpumod.cli.layout import Block, Cell, Column, Row, Table, Text, line
 from gpumod.client.job_calls import Job
 from gpumod.core.job import JobState, Metric, Outcome, Result, Sample
-from gpumod.core.units import format_duration
+from gpumod.core.units import format_duration, format_size
 
 _STYLES: Final = {JobState.DONE: "good", JobState.FAILED: "bad", JobState.RUNNING: "warn"}
 
@@ -85,8 +86,9 @@ def job_blocks(job: Job, results: Sequence[Result], samples: Iterable[Sample] = 
 def _conditions(job: Job) -> Iterator[str]:
     """Under which conditions a job begins, and what was asked of the suite."""
     request = job.request
-    if request.parameters:
-        yield "parameters: " + ", ".join(f"{name}={value}" for name, value in request.parameters.items())
+    asked = {name: value for name, value in request.parameters.items() if value is not None}
+    if asked:
+        yield "parameters: " + ", ".join(f"{name}={_as_given(value)}" for name, value in asked.items())
     if request.priority:
         yield f"priority {request.priority}"
     if job.state is not JobState.QUEUED:
@@ -109,11 +111,25 @@ def result_blocks(result: Result, missing: Iterable[str] = ()) -> list[Block]:
     return [line(f"{result.target}: {outcomes or 'no sample'}", "head"), *warnings, Table(columns, rows)]
 
 
+def _as_given(value: object) -> str:
+    """A parameter as `--param` takes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _metric(metric: Metric) -> Row:
-    value = "-" if metric.value is None else f"{metric.value:.4g} {metric.unit}"
-    known = metric.low is not None and metric.high is not None
-    interval = f"{metric.low:.4g} to {metric.high:.4g}" if known else ""
-    return Row((Cell(metric.formula), Cell(value), Cell(interval, "dim"), Cell(str(metric.count))))
+    sized = metric.unit == "bytes"
+    value, low, high = (_number(one, sized=sized) for one in (metric.value, metric.low, metric.high))
+    if value and not sized:
+        value = f"{value} {metric.unit}"
+    interval = f"{low} to {high}" if low and high else ""
+    return Row((Cell(metric.formula), Cell(value or "-"), Cell(interval, "dim"), Cell(str(metric.count))))
+
+
+def _number(value: float | None, *, sized: bool) -> str:
+    """A number, as a size where it is in bytes; empty where there is none."""
+    if value is None:
+        return ""
+    return format_size(round(value)) if sized else f"{value:.4g}"
 
 
 def sample_line(sample: Sample) -> str:
