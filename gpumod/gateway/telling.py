@@ -44,9 +44,11 @@ def not_for_key(dialect: Dialect, key: str, model: str) -> Answer:
 
 
 def unknown_model(dialect: Dialect, model: str, catalog: Catalog) -> Answer:
-    """Nothing has that name."""
+    """No mode has that name, and nothing of it runs."""
+    code = "model_not_found"
     known = sorted({name for mode in catalog.modes for name, _ in names(mode)})
     if any(preset.id == model for preset in catalog.presets):
+        code = str(Why.NEVER)
         detail = f"{model} does not run, and no mode has it: start it with `gpumodctl service start {model}`"
     elif not model:
         detail = "the request names no model, and there is no route `default`"
@@ -54,7 +56,7 @@ def unknown_model(dialect: Dialect, model: str, catalog: Catalog) -> Answer:
         close = get_close_matches(model, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "`GET /v1/models` lists what there is"
         detail = f"no model is called {model[:200]}; {hint}"
-    return error_answer(dialect, 404, "model_not_found", detail)
+    return error_answer(dialect, 404, code, detail)
 
 
 def failed_answer(dialect: Dialect, ending: Ending) -> Answer:

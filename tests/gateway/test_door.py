@@ -84,7 +84,7 @@ async def test_a_preset_that_no_mode_has_says_how_it_is_started():
     async with a_bench() as bench:
         bench.change_mode("huge", services=())
         error = said(await bench.answer(bench.request("huge")))
-        assert error["status"] == 404
+        assert (error["status"], error["code"]) == (404, "model_not_available")
         assert "gpumodctl service start huge" in error["message"]
 
 
@@ -155,6 +155,16 @@ async def test_never_names_the_mode_that_serves_the_model():
         assert (error["status"], error["code"]) == (404, "model_not_available")
         assert "gpumodctl switch code" in error["message"]
         assert error["facts"]["modes"] == ["code"]
+        assert bench.box.mode() == "chat"
+
+
+async def test_a_request_that_only_looks_is_told_that_others_may_switch():
+    async with a_bench("chat", on_demand=OnDemand.AUTO) as bench:
+        request = bench.raw(b"", path=b"/upstream/qwen-code/props", method=b"GET")
+        error = json.loads((await bench.answer(request)).body)
+        assert (error["status"], error["code"]) == (404, "model_not_available")
+        assert "a request that only looks (GET) does not switch there" in error["detail"]
+        assert "requests do not" not in error["detail"]
         assert bench.box.mode() == "chat"
 
 

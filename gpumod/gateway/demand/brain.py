@@ -251,7 +251,8 @@ class Brain:
                 self._explaining.add(asking[0])
                 self._out.append(Explain(asking[0]))
         else:
-            self._fail([ticket], verdicts.never(ticket.wish.model, [one.mode for one in options]))
+            wish, modes = ticket.wish, [one.mode for one in options]
+            self._fail([ticket], verdicts.never(wish.model, modes, looks=not wish.starts))
 
     def _want(self, ticket: Ticket, goals: list[Goal], now: float) -> None:
         """Queue for the first goal that was neither refused nor has just failed; else tell why not."""

@@ -31,15 +31,15 @@ def late(model: str, waited: float, state: State, goal: Goal | None) -> Verdict:
     return Verdict(Why.LATE, detail, goal, facts={"waited": waited})
 
 
-def never(model: str, modes: Sequence[ModeId]) -> Verdict:
-    """No request may bring the model."""
+def never(model: str, modes: Sequence[ModeId], *, looks: bool = False) -> Verdict:
+    """No request may bring the model, or this one may not because it only looks at an engine."""
     if not modes:
         detail = f"{model} does not run, and no mode has it: start it with `gpumodctl service start`"
         return Verdict(Why.NEVER, detail, passing=False, facts={"modes": []})
     named = ", ".join(modes)
+    whose = "a request that only looks (GET) does" if looks else "requests do"
     detail = (
-        f"{model} is served in mode {named}, and requests do not switch there: "
-        f"`gpumodctl switch {modes[0]}` does"
+        f"{model} is served in mode {named}, and {whose} not switch there: `gpumodctl switch {modes[0]}` does"
     )
     return Verdict(Why.NEVER, detail, Goal(modes[0]), passing=False, facts={"modes": list(modes)})
 
