@@ -37,8 +37,9 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """What to write and what to run, in this order. `undo` keeps going when a command fails."""
+    """What has to work first, what to write and what to run, in this order; or what to remove."""
 
+    first: tuple[tuple[str, ...], ...] = ()
     write: tuple[tuple[Path, str], ...] = ()
     remove: tuple[Path, ...] = ()
     run: tuple[tuple[str, ...], ...] = ()
@@ -112,15 +113,18 @@ def installation(variant: Variant, env: Mapping[str, str], text: str, *, user: s
     """
     systemctl = manager(variant)
     unit = (unit_file(variant, env), text)
+    # Answered by any manager that runs, and it changes nothing.
+    first = ((*systemctl, "show-environment"),)
     up = ((*systemctl, "daemon-reload"), (*systemctl, "enable", UNIT), (*systemctl, "restart", UNIT))
     if variant is Variant.USER:
-        return Install(write=(unit,), run=up if lingers(user) else (*up, ("loginctl", "enable-linger", user)))
+        lasting = () if lingers(user) else (("loginctl", "enable-linger", user),)
+        return Install(first=first, write=(unit,), run=(*up, *lasting))
     users, home = ("systemd-sysusers", _SYSUSERS), ("systemd-tmpfiles", "--create", _TMPFILES)
     files = (
         _shipped_file(_SYSUSERS, "gpumod.sysusers.conf"),
         _shipped_file(_TMPFILES, "gpumod.tmpfiles.conf"),
     )
-    return Install(write=(*files, unit), run=(users, home, *up))
+    return Install(first=first, write=(*files, unit), run=(users, home, *up))
 
 
 def lingers(user: str) -> bool:
@@ -167,16 +171,36 @@ def apply(install: Install, run: Run = run_command) -> tuple[str, ...]:
         NotAllowedError: a file may not be written.
         GpumodError: a command failed; the sentence says which, and what it said.
     """
+    if install.remove:
+        return _undo(install, run)
+    _commands(install.first, run)
     done: list[str] = []
     for path, text in install.write:
         _write(path, text)
         done.append(f"wrote {path}")
-    stop, reload = (install.run[:1], install.run[1:]) if install.remove else ((), install.run)
-    done += _commands(stop, run)
-    for path in install.remove:
-        if _remove(path):
-            done.append(f"removed {path}")
-    return (*done, *_commands(reload, run))
+    return (*done, *_commands(install.run, run))
+
+
+def _undo(install: Install, run: Run) -> tuple[str, ...]:
+    """Take the files away between the first command, which stops the daemon, and the others.
+
+    A manager that does not answer is no reason to leave them.
+    """
+    done: list[str] = []
+    failed: list[str] = []
+
+    def attempt(commands: Sequence[Sequence[str]]) -> None:
+        try:
+            done.extend(_commands(commands, run))
+        except GpumodError as error:
+            failed.append(error.detail)
+
+    attempt(install.run[:1])
+    done += [f"removed {path}" for path in install.remove if _remove(path)]
+    attempt(install.run[1:])
+    if failed:
+        raise GpumodError("; ".join([*failed, *(f"{one} all the same" for one in done)]))
+    return tuple(done)
 
 
 def _commands(commands: Sequence[Sequence[str]], run: Run) -> list[str]:

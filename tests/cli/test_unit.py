@@ -83,6 +83,7 @@ def test_a_users_installation_needs_no_root_and_lingers(tmp_path):
     assert file.read_text() == "text"
     assert file.stat().st_mode & 0o777 == 0o644
     assert ran == [
+        ("systemctl", "--user", "show-environment"),
         ("systemctl", "--user", "daemon-reload"),
         ("systemctl", "--user", "enable", "gpumodd.service"),
         ("systemctl", "--user", "restart", "gpumodd.service"),
@@ -138,14 +139,44 @@ def test_a_removal_stops_the_daemon_before_its_file_goes(tmp_path):
 
 def test_a_command_that_fails_is_named_with_what_to_do(tmp_path):
     install = unit.installation(Variant.USER, {"HOME": str(tmp_path)}, "text", user="ada")
-    with pytest.raises(GpumodError, match=r"`systemctl --user daemon-reload` failed.*No user manager"):
-        unit.apply(install, lambda _: "Failed to connect to bus: No medium found")
+    with pytest.raises(GpumodError, match=r"`systemctl --user daemon-reload` failed: no"):
+        unit.apply(install, lambda command: "no" if "daemon-reload" in command else "")
     with pytest.raises(GpumodError, match="journalctl --user -u gpumodd"):
         unit.apply(install, lambda command: "it failed" if "restart" in command else "")
     with pytest.raises(GpumodError, match=r"daemon runs.*sudo loginctl enable-linger ada"):
         unit.apply(install, lambda command: "Access denied" if command[0] == "loginctl" else "")
-    with pytest.raises(GpumodError, match="Without systemd"):
-        unit.apply(install, lambda command: f"{command[0]} is not installed")
+
+
+def test_without_a_running_manager_nothing_is_written(tmp_path):
+    file = unit.unit_file(Variant.USER, {"HOME": str(tmp_path)})
+    for variant, said, told in (
+        (Variant.USER, "Failed to connect to bus: No medium found", "No user manager answers"),
+        (Variant.USER, "systemctl is not installed", "Without systemd"),
+        (Variant.SYSTEM, "System has not been booted with systemd as init system", "Without systemd"),
+    ):
+        made = unit.installation(variant, {"HOME": str(tmp_path)}, "text", user="ada")
+        install = unit.Install(first=made.first, write=((file, "text"),), run=made.run)
+        ran: list[tuple[str, ...]] = []
+
+        def fail(command, said=said, ran=ran):
+            ran.append(command)
+            return said
+
+        with pytest.raises(GpumodError, match=told):
+            unit.apply(install, fail)
+        assert ran == [(*unit.manager(variant), "show-environment")]
+        assert not file.exists()
+
+
+def test_a_removal_takes_the_file_away_though_the_manager_fails(tmp_path):
+    env = {"HOME": str(tmp_path)}
+    unit.apply(unit.installation(Variant.USER, env, "text", user="ada"), lambda _: "")
+    file = unit.unit_file(Variant.USER, env)
+    with pytest.raises(
+        GpumodError, match=r"disable --now gpumodd.service` failed: no.*removed .* all the same"
+    ):
+        unit.apply(unit.removal(Variant.USER, env), lambda _: "no")
+    assert not file.exists()
 
 
 def test_a_place_that_cannot_be_written(tmp_path, monkeypatch):
