@@ -26,6 +26,7 @@ from gpumod.api.streams import EventStream, event
 from gpumod.api.wire import clean
 from gpumod.core.errors import NotFoundError
 from gpumod.core.names import PresetId, ServiceId
+from gpumod.core.near import hint
 from gpumod.core.service import ServiceRecord
 from gpumod.core.switch import BoxStatus, SwitchRecord, SwitchRequest
 
@@ -73,7 +74,8 @@ async def service(ctx: Ctx, id: Id) -> Response:
     box = await ctx.read(ctx.deps.switching.status())
     found = next((record for record in box.services if record.id == id), None)
     if found is None:
-        raise NotFoundError(f"no service {id} has run here", {"service": id})
+        near = hint(id, (record.id for record in box.services))
+        raise NotFoundError(f"no service {id} has run here; {near}", {"service": id})
     return answer(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
@@ -13,6 +14,7 @@ from gpumod.api.document import changing, reading
 from gpumod.api.idempotency import OnceOnly
 from gpumod.core.errors import NotFoundError
 from gpumod.core.names import ModeId, PresetId
+from gpumod.core.near import hint
 from gpumod.core.spec import Catalog, Mode, Problem, ServiceSpec
 
 router = APIRouter(tags=["files"])
@@ -31,7 +33,7 @@ async def mode(ctx: Ctx, id: Id) -> Response:
     catalog = ctx.deps.switching.catalog()
     found = catalog.mode(ModeId(id))
     if found is None:
-        raise _missing("mode", id, catalog)
+        raise _missing("mode", id, catalog, [one.id for one in catalog.modes])
     return answer(found)
 
 
@@ -47,13 +49,16 @@ async def preset(ctx: Ctx, id: Id) -> Response:
     catalog = ctx.deps.switching.catalog()
     found = catalog.preset(PresetId(id))
     if found is None:
-        raise _missing("preset", id, catalog)
+        raise _missing("preset", id, catalog, [one.preset for one in catalog.presets])
     return answer(found)
 
 
-def _missing(kind: str, id_: str, catalog: Catalog) -> NotFoundError:
+def _missing(kind: str, id_: str, catalog: Catalog, known: Sequence[str]) -> NotFoundError:
     disabled = dict(catalog.disabled).get(id_)
-    detail = f"{kind} {id_} is disabled: {disabled}" if disabled else f"no {kind} {id_}"
+    if disabled:
+        detail = f"{kind} {id_} is disabled: {disabled}"
+    else:
+        detail = f"no {kind} is called {id_}; {hint(id_, known)}"
     return NotFoundError(detail, {kind: id_})
 
 

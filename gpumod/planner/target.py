@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
 from gpumod.core.errors import InvalidRequestError, NotFoundError
 from gpumod.core.names import BLANK, ModeId, PresetId, ServiceId
+from gpumod.core.near import hint
 from gpumod.core.plan import Refusal, RefusalCode, Refused, Target
 from gpumod.core.service import Desired, ServiceRecord
 from gpumod.core.spec import BLANK_MODE, Catalog, Mode, OnFailure, ServiceSpec
@@ -237,6 +237,4 @@ def _disabled(kind: str, name: str, reason: str, service: ServiceId | None = Non
 
 def _not_found(kind: str, name: str, known: Iterable[str]) -> NotFoundError:
     there = sorted(set(known))
-    close = get_close_matches(name, there, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(there) or 'none'}"
-    return NotFoundError(f"no {kind} is called {name}; {hint}", {"name": name, "known": there})
+    return NotFoundError(f"no {kind} is called {name}; {hint(name, there)}", {"name": name, "known": there})

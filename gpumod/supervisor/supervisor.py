@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gpumod.core.errors import GpumodError, NotFoundError, StoreError
 from gpumod.core.events import EventKind
 from gpumod.core.names import ModeId, PresetId, ServiceId, SwitchId
+from gpumod.core.near import hint
 from gpumod.core.preflight import Preflight
 from gpumod.core.switch import DAEMON_NAMES, BoxStatus, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.planner.budget import budgets, overcommitted
@@ -204,8 +205,10 @@ class Supervisor:
         if self._memory.catalog.preset(PresetId(preset_or_mode)) is None and not self._is_disabled(
             preset_or_mode
         ):
+            catalog = self._memory.catalog
+            known = {*(one.id for one in catalog.modes), *(one.preset for one in catalog.presets)}
             raise NotFoundError(
-                f"{preset_or_mode} is neither a mode nor a preset; `gpumodctl mode list` shows what there is",
+                f"{preset_or_mode} is neither a mode nor a preset; {hint(preset_or_mode, known)}",
                 {"name": preset_or_mode},
             )
         return SwitchRequest(start=ServiceId(preset_or_mode))

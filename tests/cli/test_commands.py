@@ -63,6 +63,19 @@ def test_what_is_not_there_exits_5(ctl, quiet_box, command):
     assert ctl(*command, "--json").json["status"] == 404
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("mode", "show", "chta"), "no mode is called chta; did you mean chat?"),
+        (("mode", "show", "xyz"), "no mode is called xyz; there are: blank, "),
+        (("service", "show", "embd"), "no service embd has run here; did you mean embed?"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
+)
+def test_what_was_probably_meant_is_suggested(ctl, quiet_box, command, told):
+    assert told in ctl(*command).err
+
+
 def test_a_preset_is_no_mode_to_check(ctl, quiet_box):
     assert ctl("mode", "check", "embed").code == 5
 
