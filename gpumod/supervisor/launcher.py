@@ -242,8 +242,9 @@ class Launcher:
     async def _explained(self, record: ServiceRecord, report: ExitReport) -> StartFailedError:
         lines = await asyncio.to_thread(last_attempt, self._parts.log_path(record.id), _LOG_LINES)
         why = self._parts.engine(record.spec.engine).explain(lines, report, _launch(record))
+        silence = "its log does not say why" if any(map(str.strip, lines)) else "it wrote nothing to its log"
         return StartFailedError(
-            f"{record.id} {report.phrase} before it was ready: {why}",
+            f"{record.id} {report.phrase} before it was ready: {why or silence}",
             {"service": record.id, "log": list(lines[-_KEPT_LINES:])},
         )
 
