@@ -13,7 +13,7 @@ import typer
 from gpumod.cli.job_options import parameters
 from gpumod.cli.session import Session
 from gpumod.client.job_calls import Job, Work
-from gpumod.core.errors import ErrorCode, GpumodError, InvalidRequestError
+from gpumod.core.errors import ErrorCode, GpumodError, InvalidRequestError, NotFoundError
 from gpumod.core.job import JobState
 
 SUITES: Final = ("speed", "stress", "quality", "soak", "coding")
@@ -140,11 +140,11 @@ def collect(session: Session, label: str) -> list[Leg]:
     """The legs that were queued under a label, in the order of their queueing.
 
     Raises:
-        InvalidRequestError: there is none.
+        NotFoundError: there is none.
     """
     jobs = [job for job in session.client.jobs((), limit=1000) if job.request.label == label]
     if not jobs:
-        raise InvalidRequestError(f"no job has the label {label!r}")
+        raise NotFoundError(f"no job has the label {label!r}")
     return [Leg(job.request.suite, target, job) for job in reversed(jobs) for target in job.request.targets]
 
 

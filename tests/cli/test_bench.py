@@ -225,7 +225,7 @@ def test_a_matrix_is_found_again_by_its_label(ctl, box, monkeypatch, tmp_path):
     assert ctl("bench", "matrix", "--collect", "night", "-o", page).code == 0
     worked.join()
     assert page.read_text().startswith("# Benchmarks: night")
-    assert ctl("bench", "matrix", "--collect", "never").code == 2
+    assert ctl("bench", "matrix", "--collect", "never").code == 5
 
 
 def test_a_leg_that_failed_is_no_success_and_is_told(ctl, bench):
