@@ -23,7 +23,7 @@ from gpumod.cli.commands import (
 )
 from gpumod.cli.commands import doctor as doctor_command
 from gpumod.cli.commands import init as init_command
-from gpumod.cli.outcome import ExitCode, report, say
+from gpumod.cli.outcome import ExitCode, print_json, report, say
 from gpumod.core.errors import InvalidRequestError
 
 _EPILOG = (
@@ -57,30 +57,35 @@ for room in _COMMANDS:
     room.add_to(app)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        sys.stdout.write(f"gpumodctl {__version__}\n")
-        raise typer.Exit
-
-
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", help="Print the version; with --json as a document.")
     ] = False,
 ) -> None:
-    del version
+    del version  # answered before the arguments are read
 
 
 def run(args: Sequence[str]) -> int:
     """Run a command; its exit code."""
+    ordered = _common_last(args)
+    if ordered[:1] == ["--version"]:
+        return _print_version(as_json="--json" in args)
     try:
-        result = app(args=_common_last(args), prog_name="gpumodctl", standalone_mode=False)
+        result = app(args=ordered, prog_name="gpumodctl", standalone_mode=False)
     except typer.TyperException as error:
         return _usage(error, as_json="--json" in args)
     except typer.Abort:
         return ExitCode.INTERRUPTED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _print_version(*, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        sys.stdout.write(f"gpumodctl {__version__}\n")
+    return ExitCode.DONE
 
 
 def _common_last(args: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gpumod import __version__
 from gpumod.access import AccessRules
 from gpumod.client import Client
 from gpumod.core.errors import StoreError
@@ -150,7 +151,11 @@ def test_help_and_version(ctl):
     for option in ("--dry-run", "--timeout", "--json", "--socket"):
         assert option in helped.out
     assert ctl("status", "--help").code == 0
-    assert ctl("--version").out.startswith("gpumodctl ")
+    version = ctl("--version").out
+    assert version == f"gpumodctl {__version__}\n"
+    assert ctl("--version", "status").out == version
+    for options in (("--version", "--json"), ("--json", "--version"), ("--host", "x", "--version", "--json")):
+        assert ctl(*options).json == {"version": __version__}
 
 
 def test_a_defect_is_told_as_one(ctl, box, monkeypatch):
