@@ -81,6 +81,15 @@ def test_the_same_job_is_queued_once_where_it_is_asked_so(ctl, box):
     assert submitted(ctl)["id"] != first
 
 
+def test_it_is_said_that_the_same_job_was_there(ctl, box):
+    submit = ("job", "submit", "speed", "gemma-chat", "--dedupe")
+    assert ctl(*submit).err == ""
+    again = ctl(*submit)
+    assert again.err == "gpumodctl: the same job is there already: no other one was queued, this is job J1\n"
+    assert again.out.startswith("job J1 is queued")
+    assert ctl(*submit, "--json").err == ""
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

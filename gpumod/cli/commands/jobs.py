@@ -27,7 +27,7 @@ from gpumod.cli.job_arguments import (
 from gpumod.cli.job_progress import follow_job
 from gpumod.cli.job_view import job_blocks, job_phrase, jobs_blocks, progress_phrase, sample_line
 from gpumod.cli.layout import line
-from gpumod.cli.outcome import ExitCode, printable
+from gpumod.cli.outcome import ExitCode, printable, say
 from gpumod.cli.session import Session
 from gpumod.client.job_calls import Job, Work
 from gpumod.core.job import JobState
@@ -75,8 +75,9 @@ def submit(
         label=label,
     )
     key = _key(work) if dedupe else ""
+    before = _unended(session) if dedupe else frozenset()
     job = session.client.submit_job(work, after=after or (), not_before=not_before, dedupe=key)
-    return _queued(session, job, wait=wait, timeout=timeout)
+    return _queued(session, job, wait=wait, timeout=timeout, known=job.id in before)
 
 
 def _key(work: Work) -> str:
@@ -85,7 +86,16 @@ def _key(work: Work) -> str:
     return f"same-{hashlib.sha256(same.encode()).hexdigest()[:32]}"
 
 
-def _queued(session: Session, job: Job, *, wait: bool, timeout: float | None) -> ExitCode:
+def _unended(session: Session) -> frozenset[str]:
+    """The jobs that a further one may be the same as."""
+    return frozenset(job.id for job in session.client.jobs((JobState.QUEUED, JobState.RUNNING), limit=1000))
+
+
+def _queued(
+    session: Session, job: Job, *, wait: bool, timeout: float | None, known: bool = False
+) -> ExitCode:
+    if known and not session.json:
+        say(f"gpumodctl: the same job is there already: no other one was queued, this is job {job.id}")
     if wait:
         return follow_job(session, job, timeout)
     return session.emit(job, [line(f"job {job.id} is {job.state}: {job_phrase(job)}")])
