@@ -123,7 +123,8 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
 
     catalog = load_catalog(settings)
     mistakes = [problem for problem in catalog.problems if not problem.warning]
-    found = f"{len(catalog.presets)} presets, {len(catalog.modes) - 1} modes besides blank"
+    presets, modes = len(catalog.presets), len(catalog.modes) - 1
+    found = f"{presets} preset{'s' * (presets != 1)}, {modes} mode{'s' * (modes != 1)} besides blank"
     if mistakes:
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
         yield bad("files", f"{found}; {count} disable some", "`gpumodctl config check` shows them")
@@ -137,6 +138,9 @@ def _state_directory(path: Path) -> Finding:
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
+    if not there.is_dir():
+        what = "is" if there == path else f"cannot be made: {there} is"
+        return bad("state", f"{path} {what} no directory", "move that file away, or set state_dir")
     if not os.access(there, os.W_OK | os.X_OK):
         hint = "it belongs to the user that runs the daemon" if path.exists() else "make it, or set state_dir"
         return note("state", f"{path} may not be written by you", hint)
