@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpumod.core.landmine import Landmine
     from gpumod.core.plan import StartOrder
     from gpumod.core.ports import EngineBuild
-    from gpumod.core.service import Desired, FileIdentity, Launch, ServiceRecord
+    from gpumod.core.service import Desired, FileIdentity, Launch, RunKey, ServiceRecord
     from gpumod.core.spec import ServiceSpec
     from gpumod.supervisor.parts import Parts
     from gpumod.supervisor.world import World
@@ -93,6 +93,19 @@ class FactFinder:
     async def trees(self) -> dict[int, ServiceId]:
         """Which service each living process of ours belongs to."""
         return {pid: service for service, pids in (await self._pids()).items() for pid in pids}
+
+    async def strays(self) -> dict[RunKey, tuple[int, ...]]:
+        """Living processes of each attempt that survives SIGKILL and that no record is about.
+
+        They are in no tree of a service: what they hold counts as foreign, as it gives no service room.
+        """
+        keys = self._world.unkillable_strays
+        return {key: await self._wherever(key) for key in keys}
+
+    async def _wherever(self, key: RunKey) -> tuple[int, ...]:
+        """Processes of an attempt that may be any runner's."""
+        trees = await asyncio.gather(*(runner.processes(key) for runner in self._parts.runners.values()))
+        return tuple(process.pid for tree in trees for process in tree)
 
     async def compose(self, order: StartOrder, generation: int, reading: CardsReading) -> Launch | str:
         """The launch record of a start, or why it cannot be made."""

@@ -167,8 +167,9 @@ class Recovery:
                 f"{stray.key.service} (generation {stray.key.generation}) is not ours any more: killed"
             )
         await runner.kill(stray.key)
-        if await runner.processes(stray.key):
-            self._memory.trouble = f"processes of {stray.key.service} survive SIGKILL"
+        left = await runner.processes(stray.key)
+        if left:
+            self._world.cannot_kill(stray.key, [process.pid for process in left])
             return
         await runner.forget(stray.key)
 

@@ -109,8 +109,9 @@ class Watch:
     async def _look(self) -> None:
         facts = await self._finder.now()
         self._memory.facts = facts
+        strays = await self._finder.strays()
         unkillable = {running.record.key: running.unkillable for running in facts.services}
-        for key in self._world.gone_at_last(unkillable):
+        for key in self._world.gone_at_last(unkillable | strays):
             self._on_death(key.service)
         for running in facts.services:
             self._compare(running, facts.reading)

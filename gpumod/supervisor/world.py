@@ -139,6 +139,11 @@ class World:
         """Processes of an attempt that survived SIGKILL and were not seen to be gone since."""
         return self._unkillable.get(key, frozenset())
 
+    @property
+    def unkillable_strays(self) -> tuple[RunKey, ...]:
+        """Attempts that survive SIGKILL and that no record is about."""
+        return tuple(sorted(key for key in self._unkillable if self.current(key) is None))
+
     def gone_at_last(self, living: Mapping[RunKey, Collection[int]]) -> tuple[RunKey, ...]:
         """Take over which of the unkillable still live; answers with the attempts that are rid of them."""
         left = {key: pids & set(living.get(key, ())) for key, pids in self._unkillable.items()}

@@ -6,7 +6,7 @@ from gpumod.core.names import ModeId, ServiceId
 from gpumod.core.ports import Readiness, RunRequest
 from gpumod.core.service import RunKey
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import BoxState, SwitchRequest
+from gpumod.core.switch import BoxState, SwitchRequest, SwitchState
 from gpumod.core.units import GIB
 from gpumod.testing.box import mode, service
 from gpumod.testing.runner import Script
@@ -133,6 +133,42 @@ async def test_an_unkillable_leftover_makes_the_box_unknown_not_silent(make_box)
     await box.restart()
     assert (await box.supervisor.status()).state is BoxState.UNKNOWN
     box.processes.release(RunKey(ServiceId("gemma"), 9))
+
+
+async def test_an_unkillable_leftover_is_named_until_it_is_gone_whatever_is_committed_meanwhile(make_box):
+    key = RunKey(ServiceId("qwen"), 9)
+    box = await make_box(CHAT, CODE, cards=2)
+    box.processes.script(key.service, Script(unkillable=True))
+    await box.supervisor.close()
+    box.processes.start(RunRequest(key, ("x",), (("CUDA_VISIBLE_DEVICES", "GPU-0"),), "/x"))
+    await box.restart()
+    record = await box.switch("chat")
+    assert record.state is SwitchState.COMMITTED
+    status = await box.supervisor.status()
+    (pid,) = box.processes.pids(key.service)
+    assert (status.state, status.reason) == (BoxState.UNKNOWN, f"process {pid} of qwen survives SIGKILL")
+    assert {budget.card: budget.foreign for budget in status.budgets} == {"GPU-0": 20 * GIB, "GPU-1": 0}
+    box.processes.release(key)
+    await box.supervisor._watch.refresh()
+    status = await box.supervisor.status()
+    assert (status.state, status.reason) == (BoxState.SETTLED, "mode chat: 1 of 1 services are ready")
+
+
+async def test_an_unkillable_leftover_of_an_older_generation_is_not_charged_to_the_newer(make_box):
+    box = await make_box(CHAT, cards=2)
+    await box.switch("chat")
+    await box.supervisor.close()
+    older = RunKey(ServiceId("gemma"), 0)
+    box.processes.script(older.service, Script(unkillable=True))
+    box.takes[older.service] = 2 * GIB
+    box.processes.start(RunRequest(older, ("x",), (("CUDA_VISIBLE_DEVICES", "GPU-0"),), "/x"))
+    await box.restart()
+    await box.supervisor._watch.refresh()
+    status = await box.supervisor.status()
+    assert status.state is BoxState.UNKNOWN
+    assert {budget.card: budget.charged for budget in status.budgets} == {"GPU-0": 20 * GIB, "GPU-1": 0}
+    assert status.services[0].state is ServiceState.READY
+    box.processes.release(older)
 
 
 async def test_generations_are_never_used_again(make_box):
