@@ -56,6 +56,7 @@ class FakeClock:
 
     def _tick(self, left: int) -> None:
         loop = asyncio.get_running_loop()
+        self._forget_cancelled()
         if left:
             loop.call_soon(self._tick, left - 1)
         elif self._sleepers and self._sleepers[0][0] - self._now > _LONG:
@@ -63,6 +64,11 @@ class FakeClock:
             loop.call_later(_QUIET, self._wake_next)
         else:
             self._wake_next()
+
+    def _forget_cancelled(self) -> None:
+        """Who waits no longer must not make the next jump look short."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
 
     def _wake_next(self) -> None:
         self._armed = False
