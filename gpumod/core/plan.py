@@ -112,6 +112,8 @@ class Target:
     force: bool = False
     restart: tuple[ServiceId, ...] = ()
     """Services to stop and start even if nothing about them changed."""
+    stay: tuple[ServiceId, ...] = ()
+    """Services that are not moved to make room for others: rather is the target refused."""
     added: tuple[ServiceSpec, ...] = ()
     removed: tuple[ServiceId, ...] = ()
     """The overrides on the mode that `services` already contain."""

@@ -110,6 +110,7 @@ class _Planner:
             Movable(one, item_for(self._facts, table, spec))
             for one in diff.kept
             if not (spec := self._specs[one.record.id]).cards.exact
+            and one.record.id not in self._target.stay
             and all(table.position(card) is not None for card in one.record.cards)
         ]
         free = [one for one in movable if one.item.id not in leased]

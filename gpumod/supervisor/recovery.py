@@ -20,7 +20,7 @@ from gpumod.planner.target import desired_target, resolve_target
 if TYPE_CHECKING:
     from gpumod.core.names import ServiceId
     from gpumod.core.ports import Events, RunFound, Runner
-    from gpumod.core.service import ServiceRecord
+    from gpumod.core.service import RunKey, ServiceRecord
     from gpumod.core.spec import ServiceSpec
     from gpumod.supervisor.memory import BoxMemory
     from gpumod.supervisor.parts import Parts
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _AS_DESIRED = SwitchRequest(by=RECOVERY)
+_SERVING = frozenset({ServiceState.READY, ServiceState.DRAINING})
 
 
 class Recovery:
@@ -51,6 +52,9 @@ class Recovery:
         self._switcher = switcher
         self._events = events
         self._interrupted: SwitchRecord | None = None
+        self._adopted: set[RunKey] = set()
+        self._sweeps = False
+        """Whether what is not asked for is stopped: where a switch was interrupted, or `boot:` decides."""
 
     async def take_over(self) -> None:
         """Load what the store has, adopt what still runs and is ours, remove what is not."""
@@ -80,6 +84,7 @@ class Recovery:
 
     async def _go_on(self, boot: str) -> None:
         interrupted, self._interrupted = self._interrupted, None
+        self._sweeps = boot != "last" or interrupted is not None
         if boot != "last":
             self._memory.desired = Desired(boot, since=self._parts.clock.now())
             await self._parts.store.save_desired(self._memory.desired)
@@ -88,7 +93,7 @@ class Recovery:
         elif interrupted is not None:
             await self._finish(interrupted)
             return
-        await self._try(desired_target(self._memory.catalog, self._memory.desired), _AS_DESIRED)
+        await self._try(self._as_desired(), _AS_DESIRED)
 
     # --- what still runs ---------------------------------------------------------------------
 
@@ -110,6 +115,7 @@ class Recovery:
             await self._world.change(record.key, ServiceState.LOADING, "adopted while it loads")
         elif record.state is ServiceState.READY:
             await self._world.note(record.key, admitting=True)
+        self._adopted.add(record.key)
         self._note(f"{record.id} (generation {record.generation}, {record.state}) still runs and is adopted")
 
     async def _unfit(self, record: ServiceRecord) -> str:
@@ -191,7 +197,22 @@ class Recovery:
         blank = SwitchRequest(mode=BLANK, force=True)
         await self._try(resolve_target(self._memory.catalog, self._memory.desired, blank), blank)
 
-    def _adopted(self, wish: SwitchRequest) -> dict[ServiceId, ServiceSpec]:
+    def _as_desired(self) -> Target | Refused:
+        """What the box should be, and what was adopted beside it: a start of the daemon stops nothing.
+
+        A member that was taken out of its mode's file serves until somebody switches.
+        """
+        target = desired_target(self._memory.catalog, self._memory.desired)
+        if self._sweeps or isinstance(target, Refused):
+            return target
+        serving = [one for one in self._world.all() if one.key in self._adopted and one.state in _SERVING]
+        wanted = {spec.id for spec in target.services}
+        beside = tuple(one.spec for one in serving if one.id not in wanted)
+        return replace(
+            target, services=(*target.services, *beside), stay=tuple(record.id for record in serving)
+        )
+
+    def _as_they_run(self, wish: SwitchRequest) -> dict[ServiceId, ServiceSpec]:
         """What runs and stays as it runs: a restart of the daemon, an upgrade too, touches no engine.
 
         Only a mode that somebody asked for, and a service that is to be changed, are as the files say.
@@ -232,12 +253,14 @@ class Recovery:
             SwitchRunningError: somebody else has begun a switch meanwhile.
         """
         if isinstance(target, Target):
-            request = SwitchRequest(mode=target.mode, force=True, on_failure=OnFailure.KEEP, by=RECOVERY)
-            adopted = self._adopted(wish)
-            services = tuple(adopted.get(spec.id, spec) for spec in target.services)
-            target = replace(target, services=services, force=True)
+            request = SwitchRequest(
+                mode=target.mode, force=self._sweeps, on_failure=OnFailure.KEEP, by=RECOVERY
+            )
+            running = self._as_they_run(wish)
+            services = tuple(running.get(spec.id, spec) for spec in target.services)
+            target = replace(target, services=services, force=self._sweeps)
             try:
-                started = await self._switcher.begin_target(request, target, adopted.keys())
+                started = await self._switcher.begin_target(request, target, running.keys())
             except (SwitchRunningError, StoreError):
                 raise
             except GpumodError as error:

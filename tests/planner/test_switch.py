@@ -187,6 +187,18 @@ def test_a_kept_service_moves_only_if_nothing_else_fits_and_the_smaller_one_does
     assert set(plan.stops) & set(plan.starts) == {"a"}
 
 
+def test_a_service_that_is_to_stay_is_not_moved_and_the_target_is_refused_instead():
+    facts = wanting(
+        box(TWO, [running(A, ["GPU-0"], 6), running(B, ["GPU-1"], 8, port=18001)]),
+        (A, footprint(6)),
+        (B, footprint(8)),
+        (C, footprint(20)),
+    )
+    assert planned(plan_switch(facts, target(A, B, C, stay=(ServiceId("a"),)))).moves == ("b",)
+    both = target(A, B, C, stay=(ServiceId("a"), ServiceId("b")))
+    assert codes(plan_switch(facts, both)) == ["does_not_fit"]
+
+
 def test_a_leased_service_is_not_moved_when_another_can_be():
     facts = wanting(
         box(TWO, [running(A, ["GPU-0"], 6), running(B, ["GPU-1"], 8, port=18001)]),

@@ -68,6 +68,55 @@ async def test_an_upgraded_engine_does_not_restart_what_runs_when_the_daemon_res
     assert (await box.supervisor.status()).state is BoxState.SETTLED
 
 
+async def test_a_member_that_left_the_files_serves_through_restarts_until_somebody_switches(make_box):
+    box = await make_box(PAIR, cards=1)
+    await box.switch("pair")
+    pids = box.processes.pids(RIGHT)
+    kept = box.catalog.presets
+    edit(box, mode("pair", service("left", 5 * GIB)))
+    box.catalog = replace(box.catalog, presets=kept)
+    for _ in range(2):
+        await box.restart()
+        assert box.processes.pids(RIGHT) == pids
+        assert box.supervisor.gate.admits(RIGHT)
+        status = await box.supervisor.status()
+        assert (status.state, status.reason) == (
+            BoxState.MODIFIED,
+            "mode pair, changed: right running and not asked for",
+        )
+    await box.switch("pair")
+    assert box.running() == {"left"}
+
+
+async def test_what_is_missing_of_a_mode_is_started_beside_a_member_that_left_the_files(make_box):
+    box = await make_box(PAIR, cards=1)
+    await box.switch("pair")
+    pids = box.processes.pids(RIGHT)
+    await box.supervisor.close()
+    box.processes.end(RunKey(LEFT, 1), code=1)
+    kept = box.catalog.presets
+    edit(box, mode("pair", service("left", 5 * GIB)))
+    box.catalog = replace(box.catalog, presets=kept)
+    await box.restart()
+    assert box.running() == {"left", "right"}
+    assert box.processes.pids(RIGHT) == pids
+
+
+async def test_no_adopted_service_makes_room_for_what_is_missing(make_box):
+    """The small one would fit beside the stranger, and the wide one then on the card that it left."""
+    small, wide = service("small", 6 * GIB), service("wide", 20 * GIB)
+    box = await make_box(mode("small", small), cards=2)
+    await box.switch("small")
+    pids = box.processes.pids(small.id)
+    edit(box, mode("small", small, wide))
+    box.hardware.foreign_grab(CardId("GPU-1"), 16 * GIB)
+    await box.restart()
+    assert box.processes.pids(small.id) == pids
+    await box.switch("small")
+    assert box.running() == {"small", "wide"}
+    assert box.processes.pids(small.id) != pids
+
+
 async def test_a_restart_by_policy_touches_nothing_else(make_box):
     box = await make_box(PAIR, cards=1)
     await box.switch("pair")
