@@ -24,8 +24,8 @@ IDLE: Final = "idle"
 
 
 def is_automatic(by: str) -> bool:
-    """Whether a policy asked for a switch, which gives way to anybody's own wish."""
-    return by == IDLE or by.partition(":")[0] == ON_DEMAND
+    """Whether a policy or the daemon's recovery asked for a switch, which gives way to anybody's own wish."""
+    return by in {IDLE, RECOVERY} or by.partition(":")[0] == ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)

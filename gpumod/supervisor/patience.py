@@ -1,7 +1,8 @@
-"""A bound for waiting that a machine's standstill does not use up."""
+"""Waiting: a bound that a machine's standstill does not use up, and a sleep that can be cut short."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,3 +43,15 @@ class Patience:
         self._left = max(0.0, self._left - min(now - self._looked, self._gap))
         self._looked = now
         return self._left
+
+
+async def sleep_unless(clock: Clock, seconds: float, nudge: asyncio.Event) -> None:
+    """Sleep for so long, or until the event is set if that is sooner."""
+    nudged = asyncio.ensure_future(nudge.wait())
+    slept = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({nudged, slept}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        nudged.cancel()
+        slept.cancel()
+        await asyncio.gather(nudged, slept, return_exceptions=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpumod.core.errors import GpumodError, StopFailedError, StoreError, SwitchRunningError
@@ -14,8 +14,16 @@ from gpumod.core.ports import Liveness, Readiness
 from gpumod.core.service import Desired
 from gpumod.core.spec import OnFailure
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import DAEMON_NAMES, RECOVERY, SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import (
+    DAEMON_NAMES,
+    RECOVERY,
+    SwitchRecord,
+    SwitchRequest,
+    SwitchState,
+    is_automatic,
+)
 from gpumod.planner.target import desired_target, resolve_target
+from gpumod.supervisor.retrying import Retrier
 
 if TYPE_CHECKING:
     from gpumod.core.names import ServiceId
@@ -31,6 +39,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AS_DESIRED = SwitchRequest(by=RECOVERY)
 _SERVING = frozenset({ServiceState.READY, ServiceState.DRAINING})
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """How an attempt to go somewhere ended: `why` it did not get there, and whether it was `begun` at all."""
+
+    why: str = ""
+    begun: bool = True
+
+
+def _refused(refused: Refused) -> _Try:
+    reasons = "; ".join(reason.detail for reason in refused.reasons)
+    return _Try(f"mode {refused.target.mode} cannot be reached: {reasons or 'no reason given'}", begun=False)
 
 
 class Recovery:
@@ -55,6 +76,11 @@ class Recovery:
         self._adopted: set[RunKey] = set()
         self._sweeps = False
         """Whether what is not asked for is stopped: where a switch was interrupted, or `boot:` decides."""
+        self._boot = "last"
+        self._died_before: frozenset[RunKey] = frozenset()
+        self._first = True
+        self._why = ""
+        self._retrier = Retrier(parts.clock, self._once_more)
 
     async def take_over(self) -> None:
         """Load what the store has, adopt what still runs and is ours, remove what is not."""
@@ -68,32 +94,91 @@ class Recovery:
             await self._settle(record, run)
         for (runner, _), stray in found.items():
             await self._remove_stray(runner, stray)
+        failed = (record for record in self._world.all() if record.state is ServiceState.FAILED)
+        self._died_before = frozenset(record.key for record in failed)
 
     async def converge(self, boot: str, *, rebooted: bool) -> None:
         """Finish or take back an interrupted switch, else bring back the mode that should be.
+
+        What cannot be reached now is tried again in the background, for as long as nobody switches.
 
         Args:
             boot: the setting: `last`, `blank` or a mode's id; it counts after a reboot of the machine.
             rebooted: whether the machine was restarted since the last daemon.
         """
-        try:
-            await self._go_on(boot if rebooted else "last")
-        except SwitchRunningError as error:
-            self._note(f"the box is left to who was faster: {error.detail}")
+        self._boot = boot if rebooted else "last"
+        why = await self._go()
         await self._switcher.tie_loose_ends()
+        self._first = False
+        if why:
+            self._events.publish(EventKind.DAEMON, "recovery", why)
+            self._retrier.begin(why)
 
-    async def _go_on(self, boot: str) -> None:
-        interrupted, self._interrupted = self._interrupted, None
-        self._sweeps = boot != "last" or interrupted is not None
-        if boot != "last":
-            self._memory.desired = Desired(boot, since=self._parts.clock.now())
-            await self._parts.store.save_desired(self._memory.desired)
-            if interrupted is not None:
-                await self._close(interrupted)
-        elif interrupted is not None:
-            await self._finish(interrupted)
-            return
-        await self._try(self._as_desired(), _AS_DESIRED)
+    def try_now(self) -> None:
+        """Something has come back that may have been missing."""
+        self._retrier.now()
+
+    def yield_to(self, switch: SwitchRecord) -> None:
+        """Somebody's own switch decides from now on what the box should be; a policy's does not."""
+        by = switch.request.by
+        if by not in DAEMON_NAMES and not is_automatic(by):
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Try no more to bring back what was there before the start."""
+        self._retrier.give_up()
+
+    @property
+    def outlook(self) -> str:
+        """When recovery tries again and why, in a sentence; empty when it does not."""
+        return self._retrier.outlook
+
+    async def close(self) -> None:
+        """Try no more; what runs goes on running."""
+        await self._retrier.close()
+
+    async def _once_more(self) -> str:
+        """Why the box is still not what it should be; empty when it is."""
+        try:
+            why = await self._go()
+        except Exception:  # noqa: BLE001 - a defect must not end the trying
+            _log.exception("defect in recovery")
+            return "recovery failed; see the daemon's log"
+        if not why:
+            self._memory.trouble = ""
+            self._note_success()
+        return why
+
+    def _note_success(self) -> None:
+        """Say that it succeeded, unless a service has failed since, which is its restart policy's."""
+        if not any(self._died_since(record.id) for record in self._world.all()):
+            self._note(f"mode {self._memory.mode_id} was reached after more than one try")
+
+    async def _go(self) -> str:
+        """Go to where the box should be; answers why it did not get there."""
+        try:
+            self._why = (await self._go_on()).why
+        except SwitchRunningError as error:
+            # Nothing new is known of what stood in the way before.
+            self._why = self._why or f"another switch came first: {error.detail}"
+        except StoreError as error:
+            self._why = self._memory.trouble = error.detail
+        return self._why
+
+    async def _go_on(self) -> _Try:
+        if self._boot != "last":
+            await self._let_boot_decide()
+        elif self._interrupted is not None:
+            return await self._finish(self._interrupted)
+        return await self._try(self._as_desired(), _AS_DESIRED)
+
+    async def _let_boot_decide(self) -> None:
+        self._sweeps = True
+        self._memory.desired = Desired(self._boot, since=self._parts.clock.now())
+        await self._parts.store.save_desired(self._memory.desired)
+        if self._interrupted is not None:
+            await self._close(self._interrupted)
+        self._boot = "last"
 
     # --- what still runs ---------------------------------------------------------------------
 
@@ -181,8 +266,10 @@ class Recovery:
 
     # --- where to go -------------------------------------------------------------------------
 
-    async def _finish(self, interrupted: SwitchRecord) -> None:
+    async def _finish(self, interrupted: SwitchRecord) -> _Try:
         """Go on to the interrupted switch's end: its target, else where it came from, else blank."""
+        await self._close(interrupted)
+        self._sweeps = True
         forward = interrupted.state is SwitchState.RUNNING
         self._note(
             f"switch {interrupted.id} ({interrupted.request.phrase}) was interrupted and is "
@@ -191,26 +278,39 @@ class Recovery:
         back = desired_target(self._memory.catalog, self._memory.desired)
         target = self._target_of(interrupted) if forward else back
         wish = interrupted.request if forward else _AS_DESIRED
-        await self._close(interrupted)
-        if await self._try(target, wish) or (forward and await self._try(back, _AS_DESIRED)):
-            return
+        tried = [await self._try(target, wish)]
+        if tried[-1].why and forward:
+            self._note(tried[-1].why)
+            tried.append(await self._try(back, _AS_DESIRED))
+        if not tried[-1].why or not any(one.begun for one in tried):
+            # Where nothing could even be begun, a driver or a disk is away: there is nothing to clear up.
+            return tried[-1]
+        self._note(tried[-1].why)
         blank = SwitchRequest(mode=BLANK, force=True)
-        await self._try(resolve_target(self._memory.catalog, self._memory.desired, blank), blank)
+        return await self._try(resolve_target(self._memory.catalog, self._memory.desired, blank), blank)
 
     def _as_desired(self) -> Target | Refused:
-        """What the box should be, and what was adopted beside it: a start of the daemon stops nothing.
+        """What the box should be, less what is the restart policy's, and what was adopted beside it.
 
-        A member that was taken out of its mode's file serves until somebody switches.
+        A start of the daemon stops nothing: a member that was taken out of its mode's file serves until
+        somebody switches.
         """
         target = desired_target(self._memory.catalog, self._memory.desired)
-        if self._sweeps or isinstance(target, Refused):
+        if isinstance(target, Refused):
             return target
+        wanted = tuple(spec for spec in target.services if not self._died_since(spec.id))
+        if self._sweeps:
+            return replace(target, services=wanted)
         serving = [one for one in self._world.all() if one.key in self._adopted and one.state in _SERVING]
-        wanted = {spec.id for spec in target.services}
-        beside = tuple(one.spec for one in serving if one.id not in wanted)
-        return replace(
-            target, services=(*target.services, *beside), stay=tuple(record.id for record in serving)
-        )
+        members = {spec.id for spec in target.services}
+        beside = tuple(one.spec for one in serving if one.id not in members)
+        return replace(target, services=(*wanted, *beside), stay=tuple(record.id for record in serving))
+
+    def _died_since(self, service: ServiceId) -> bool:
+        """Whether a service was up or tried since the start, and failed: its restart policy sees to it."""
+        record = self._world.get(service)
+        failed = record is not None and record.state is ServiceState.FAILED
+        return failed and record is not None and record.key not in self._died_before
 
     def _as_they_run(self, wish: SwitchRequest) -> dict[ServiceId, ServiceSpec]:
         """What runs and stays as it runs: a restart of the daemon, an upgrade too, touches no engine.
@@ -245,39 +345,34 @@ class Recovery:
             left="recovery went on from here",
         )
         await self._parts.store.update_switch(ended)
+        self._interrupted = None
 
-    async def _try(self, target: Target | Refused, wish: SwitchRequest) -> bool:
-        """Go to a target that a wish led to; whether it was reached.
+    async def _try(self, target: Target | Refused, wish: SwitchRequest) -> _Try:
+        """Go to a target that a wish led to.
 
         Raises:
             SwitchRunningError: somebody else has begun a switch meanwhile.
         """
-        if isinstance(target, Target):
-            request = SwitchRequest(
-                mode=target.mode, force=self._sweeps, on_failure=OnFailure.KEEP, by=RECOVERY
-            )
-            running = self._as_they_run(wish)
-            services = tuple(running.get(spec.id, spec) for spec in target.services)
-            target = replace(target, services=services, force=self._sweeps)
-            try:
-                started = await self._switcher.begin_target(request, target, running.keys())
-            except (SwitchRunningError, StoreError):
-                raise
-            except GpumodError as error:
-                self._note(f"mode {target.mode} cannot be reached: {error.detail}")
-                return False
-            if isinstance(started, SwitchRecord):
-                ended = await self._switcher.wait(started.id, None) or started
-                if ended.state is not SwitchState.COMMITTED:
-                    self._note(f"mode {target.mode} was not reached: {ended.reason}")
-                return ended.state is SwitchState.COMMITTED
-            target = started
-        self._note(
-            "; ".join(
-                [f"mode {target.target.mode} cannot be reached", *(one.detail for one in target.reasons)]
-            )
-        )
-        return False
+        if isinstance(target, Refused):
+            return _refused(target)
+        desired = self._memory.desired
+        # A lease that was granted since the start is respected: only what was under way goes past leases.
+        force = self._sweeps and self._first
+        running = self._as_they_run(wish)
+        services = tuple(running.get(spec.id, spec) for spec in target.services)
+        target = replace(target, services=services, force=force)
+        request = SwitchRequest(mode=target.mode, force=force, on_failure=OnFailure.KEEP, by=RECOVERY)
+        try:
+            started = await self._switcher.begin_target(request, target, running.keys(), desired)
+        except (SwitchRunningError, StoreError):
+            raise
+        except GpumodError as error:
+            return _Try(f"mode {target.mode} cannot be reached: {error.detail}", begun=False)
+        if isinstance(started, Refused):
+            return _refused(started)
+        ended = await self._switcher.wait(started.id, None) or started
+        reached = ended.state is SwitchState.COMMITTED
+        return _Try("" if reached else f"mode {target.mode} was not reached: {ended.reason}")
 
     def _note(self, note: str) -> None:
         """Remember for the status, and tell."""

@@ -55,6 +55,10 @@ class Restarter:
         """A switch has ended: members that died meanwhile are seen to."""
         if record.request.by == RESTART:
             return
+        self.see_to_failed()
+
+    def see_to_failed(self) -> None:
+        """See to every service that is down, also those that went down with a daemon or the machine."""
         for service in [one.id for one in self._world.all() if one.state is ServiceState.FAILED]:
             self.died(service)
 
@@ -99,6 +103,7 @@ class Restarter:
 
     async def _restart(self, record: ServiceRecord) -> None:
         """One try. One that is refused, or that another switch comes before, costs none of the policy."""
+        desired = self._memory.desired
         target = self._target(record)
         if isinstance(target, Refused):
             return
@@ -108,7 +113,7 @@ class Restarter:
         begun: SwitchRecord | Refused | None = None
         try:
             untouched = {spec.id for spec in target.services} - {record.id}
-            begun = await self._switcher.begin_target(request, target, untouched)
+            begun = await self._switcher.begin_target(request, target, untouched, desired)
         finally:
             if not isinstance(begun, SwitchRecord):
                 await self._world.note(record.key, restarts=record.restarts)

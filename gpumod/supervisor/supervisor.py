@@ -7,12 +7,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpumod.core.errors import GpumodError, NotFoundError, StoreError
+from gpumod.core.errors import GpumodError, NotFoundError
 from gpumod.core.events import EventKind
 from gpumod.core.names import ModeId, PresetId, ServiceId, SwitchId
 from gpumod.core.near import hint
 from gpumod.core.preflight import Preflight
-from gpumod.core.switch import DAEMON_NAMES, BoxStatus, SwitchRecord, SwitchRequest, SwitchState
+from gpumod.core.switch import DAEMON_NAMES, RECOVERY, BoxStatus, SwitchRecord, SwitchRequest, SwitchState
 from gpumod.planner.budget import budgets, overcommitted
 from gpumod.planner.status import box_state
 from gpumod.runners.log import follow, tail
@@ -72,6 +72,9 @@ class Supervisor:
         )
         self._reports = PreflightReport(parts)
         self._restarter = Restarter(parts, self._world, self._memory, self._switcher)
+        self._recovery = Recovery(
+            parts, self._world, self._memory, self._quiescer, self._switcher, self.events
+        )
         self._watch = Watch(
             parts,
             self._world,
@@ -82,9 +85,7 @@ class Supervisor:
             self.leases,
             self.events,
             self._restarter.died,
-        )
-        self._recovery = Recovery(
-            parts, self._world, self._memory, self._quiescer, self._switcher, self.events
+            self._recovery.try_now,
         )
         self._converging: asyncio.Task[None] | None = None
 
@@ -109,13 +110,13 @@ class Supervisor:
         self._converging = asyncio.create_task(self._converge(boot, rebooted=rebooted), name="recovery")
 
     async def settled(self) -> None:
-        """Wait until recovery has done what it can."""
+        """Wait until recovery has done what it can at once; what it tries again later is not waited for."""
         if self._converging is not None:
             await asyncio.wait({self._converging})
 
     @property
     def recovering(self) -> bool:
-        """Whether recovery is still under way."""
+        """Whether recovery is still at what it can do at once."""
         return self._converging is not None and not self._converging.done()
 
     @property
@@ -144,6 +145,7 @@ class Supervisor:
         if self._converging is not None:
             self._converging.cancel()
             await asyncio.gather(self._converging, return_exceptions=True)
+        await self._recovery.close()
         await self._switcher.close()
         await self._watch.close()
         await self.events.close()
@@ -151,8 +153,7 @@ class Supervisor:
     async def _converge(self, boot: str, *, rebooted: bool) -> None:
         try:
             await self._recovery.converge(boot, rebooted=rebooted)
-        except StoreError as error:
-            self._memory.trouble = error.detail
+            self._restarter.see_to_failed()
         except Exception:  # noqa: BLE001 - the daemon must go on to answer, and says so
             _log.exception("defect in recovery")
             self._memory.trouble = "recovery failed; see the daemon's log"
@@ -223,7 +224,10 @@ class Supervisor:
 
     async def cancel(self, switch: SwitchId, by: str = "") -> SwitchRecord:
         """Ask a running switch to stop and undo itself; an ended one is returned as it ended."""
-        return await self._switcher.cancel(switch, by) or await self.switch(switch)
+        cancelled = await self._switcher.cancel(switch, by)
+        if cancelled is not None and cancelled.request.by == RECOVERY:
+            self._recovery.give_up()
+        return cancelled or await self.switch(switch)
 
     async def switch(self, switch: SwitchId) -> SwitchRecord:
         """One switch with its steps."""
@@ -243,12 +247,14 @@ class Supervisor:
         return self._memory.catalog
 
     async def reload(self) -> Catalog:
-        """Read the files again; running services are not touched."""
+        """Read the files again; running services are not touched, what is down is tried again."""
         self._memory.catalog = await asyncio.to_thread(self._parts.load_catalog)
         problems = len(self._memory.catalog.problems)
         self.events.publish(
             EventKind.CONFIG, "catalog", f"files read again: {problems} problems", problems=problems
         )
+        self._recovery.try_now()
+        self._restarter.see_to_failed()
         return self._memory.catalog
 
     async def log(self, service: ServiceId, lines: int = 200) -> tuple[str, ...]:
@@ -273,6 +279,8 @@ class Supervisor:
     def _notes(self) -> tuple[str, ...]:
         """What people should know besides the state: each once, and no list of consequences."""
         notes = [*self._memory.notes, *self._memory.card_errors.values()]
+        if self._recovery.outlook:
+            notes.append(self._recovery.outlook)
         if self.store_trouble:
             notes.append(self.store_trouble)
         disabled = sorted({name for name, _ in self._memory.catalog.disabled})
@@ -284,6 +292,7 @@ class Supervisor:
         if record.state is SwitchState.COMMITTED and record.request.by not in DAEMON_NAMES:
             # What was found at the start is old news once somebody has moved the box on.
             self._memory.notes.clear()
+        self._recovery.yield_to(record)
         self._restarter.switched(record)
 
     async def _look(self) -> None:

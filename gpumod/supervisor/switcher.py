@@ -141,7 +141,7 @@ class Switcher:
         if isinstance(target, Refused):
             return target
         if self._coming and is_automatic(request.by):
-            raise SwitchRunningError("a switch that somebody asked for comes first: ask again after it")
+            raise _comes_first()
         return await self._start(request, target, self._untouched(request))
 
     async def _check_possible(
@@ -157,7 +157,7 @@ class Switcher:
             raise already_running(running.conductor.record)
 
     async def begin_target(
-        self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId]
+        self, request: SwitchRequest, target: Target, untouched: Collection[ServiceId], desired: Desired
     ) -> SwitchRecord | Refused:
         """Start a switch to a target that the daemon itself decided on (recovery, restart).
 
@@ -165,13 +165,16 @@ class Switcher:
             request: what is recorded as the wish.
             target: where to go.
             untouched: services of the target that stay as they run, whatever the files say now.
+            desired: what the box should be when the target was decided on.
 
         Raises:
-            SwitchRunningError: a switch is under way.
+            SwitchRunningError: a switch is under way, or somebody has changed meanwhile what should be.
         """
         async with self._entry:
             if self._running is not None:
                 raise already_running(self._running.conductor.record)
+            if (self._coming and is_automatic(request.by)) or not desired.same(self._memory.desired):
+                raise _comes_first()
             return await self._start(request, target, untouched)
 
     async def tie_loose_ends(self) -> None:
@@ -344,6 +347,10 @@ def _sentence(record: SwitchRecord) -> str:
     if record.ended is not None:
         said += f", after {format_duration(record.ended - record.started)}"
     return f"{said}: {record.reason}" if record.reason else said
+
+
+def _comes_first() -> SwitchRunningError:
+    return SwitchRunningError("a switch that somebody asked for comes first: ask again after it")
 
 
 def _pre_empted(request: SwitchRequest) -> str:

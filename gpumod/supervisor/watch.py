@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gpumod.core.cards import CardEvent, CardEventKind, CardHealth
+from gpumod.core.cards import CardEvent, CardEventKind, CardHealth, DriverState
 from gpumod.core.errors import GpumodError, StopFailedError
 from gpumod.core.events import EventKind
 from gpumod.core.footprint import Stage
@@ -17,6 +17,7 @@ from gpumod.core.units import format_size
 from gpumod.planner.budget import overcommitted
 from gpumod.runners.log import last_attempt, rotate
 from gpumod.supervisor.measuring import Measurer
+from gpumod.supervisor.patience import sleep_unless
 from gpumod.supervisor.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class Watch:
         leases: LeaseBook,
         events: Events,
         on_death: Callable[[ServiceId], None],
+        on_cards_back: Callable[[], None],
     ) -> None:
+        """Args: `on_cards_back` is told when cards can be used that could not be before."""
         self._parts = parts
         self._world = world
         self._memory = memory
@@ -70,6 +73,7 @@ class Watch:
         self._leases = leases
         self._events = events
         self._on_death = on_death
+        self._on_cards_back = on_cards_back
         self._pulse = Pulse(parts, world)
         self._peaks: dict[tuple[RunKey, CardId], int] = {}
         self._overcommitted: tuple[CardId, ...] = ()
@@ -108,7 +112,9 @@ class Watch:
 
     async def _look(self) -> None:
         facts = await self._finder.now()
-        self._memory.facts = facts
+        before, self._memory.facts = self._memory.facts, facts
+        if _usable(facts.reading) - _usable(before.reading):
+            self._on_cards_back()
         strays = await self._finder.strays()
         unkillable = {running.record.key: running.unkillable for running in facts.services}
         for key in self._world.gone_at_last(unkillable | strays):
@@ -162,14 +168,7 @@ class Watch:
     async def _pause(self) -> None:
         watched = self._parts.clock.monotonic() - self._looked_at < _LOOKED_RECENTLY or self._pulse.weak
         seconds = self._parts.bounds.watch_interval * (1 if watched else _UNWATCHED)
-        nudged = asyncio.ensure_future(self._nudge.wait())
-        slept = asyncio.ensure_future(self._parts.clock.sleep(seconds))
-        try:
-            await asyncio.wait({nudged, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nudged.cancel()
-            slept.cancel()
-            await asyncio.gather(nudged, slept, return_exceptions=True)
+        await sleep_unless(self._parts.clock, seconds, self._nudge)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -268,3 +267,9 @@ class Watch:
             await self._died(record, f"its card {card} has fallen off the bus")
         else:
             await self._world.runner(record).kill(record.key)
+
+
+def _usable(reading: CardsReading) -> set[CardId]:
+    """Cards that something may be planned onto; none while the driver is away."""
+    answers = reading.driver in {DriverState.OK, DriverState.ABSENT}
+    return {card.id for card in reading.cards if card.usable} if answers else set()
