@@ -71,6 +71,8 @@ class Script:
         waiting: requests that it says are queued.
         request_time: how long a request takes, unless it says itself (`seconds`); of a stream, how long until
             its last event.
+        request_gate: a request's answer, or the last event of a stream, waits until this file is there,
+            unless the request names a file itself (`gate`).
         keep_alive: connections stay open for further requests.
         hung: it accepts connections and never answers.
         hung_after: it becomes so, that long after its start.
@@ -106,6 +108,7 @@ class Script:
     running: int = 0
     waiting: int = 0
     request_time: float = 0.0
+    request_gate: str = ""
     keep_alive: bool = False
     hung: bool = False
     hung_after: float | None = None
@@ -255,38 +258,48 @@ class _Server:
             self.real_running += 1
             self.log_time("request")
         seconds = float(asked.get("seconds", self.script.request_time))
+        gate = str(asked.get("gate", self.script.request_gate))
         told = {"model": self.script.name, "user": asked.get("user"), "pid": os.getpid()}
         try:
             if asked.get("stream"):
-                self._stream(connection, path, told, seconds, int(asked.get("max_tokens", 3)))
+                self._stream(connection, path, told, seconds, int(asked.get("max_tokens", 3)), gate)
                 return 200, ""
-            self._work(connection, seconds)
+            self._work(connection, seconds, gate)
         finally:
             with self._lock:
                 self.real_running -= 1
         choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
         return 200, json.dumps({"object": "chat.completion", "choices": [choice], **told})
 
-    def _work(self, connection: socket.socket, seconds: float) -> bool:
-        """Take so long; False if the client went away, or the server is to end."""
+    def _work(self, connection: socket.socket, seconds: float, gate: str = "") -> bool:
+        """Take so long, and until a file is there; False if the client went away, or the server is to end."""
         until = time.monotonic() + seconds
         step = max(_STEP, seconds / 100)  # many long ones at once must not wake all the time
         client = select.poll()  # unlike select, for any number of descriptors
         client.register(connection, select.POLLIN)
-        while (left := until - time.monotonic()) > 0 and not self.stopping:
-            if client.poll(min(left, step) * 1000):
+        while not self.stopping:
+            left = until - time.monotonic()
+            if left <= 0 and (not gate or os.path.exists(gate)):  # noqa: PTH110 - starts fast
+                break
+            if client.poll((min(left, step) if left > 0 else _STEP) * 1000):
                 return False
         return not self.stopping
 
     def _stream(
-        self, connection: socket.socket, path: str, told: dict[str, Any], seconds: float, events: int
+        self,
+        connection: socket.socket,
+        path: str,
+        told: dict[str, Any],
+        seconds: float,
+        events: int,
+        gate: str,
     ) -> None:
         """Send numbered events and the end mark, each in a chunk of its own."""
         head = "HTTP/1.1 200 -\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head.encode())
         end = "event: message_stop\ndata: {}\n\n" if path == "/v1/messages" else "data: [DONE]\n\n"
         for number in range(events):
-            if not self._work(connection, seconds / events):
+            if not self._work(connection, seconds / events, gate if number == events - 1 else ""):
                 raise OSError("the stream is not finished")
             _send_chunk(connection, f"data: {json.dumps({'number': number, **told})}\n\n")
         _send_chunk(connection, end)

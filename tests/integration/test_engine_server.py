@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import psutil
@@ -58,9 +59,12 @@ def test_llama_cpp_answers_503_while_it_loads(run):
     assert process.ended() == -TERM
 
 
-def test_vllm_listens_only_when_it_is_ready(run):
-    process = run(load_time=0.3, while_loading="closed")
-    seen = set()
+def test_vllm_listens_only_when_it_is_ready(run, tmp_path):
+    gate = tmp_path / "gate"
+    process = run(gate=str(gate), while_loading="closed", log=["begun"])
+    until(lambda: process.lines, "its start")
+    seen = {status(process.port)}
+    gate.touch()
 
     def look() -> bool:
         seen.add(status(process.port))
@@ -104,6 +108,24 @@ def test_sigterm_with_clients_may_hang_until_they_go(run):
     assert process.alive()
     client.close()
     assert process.ended() == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_held_until_a_file_is_there(run, tmp_path, stream):
+    process = run()
+    is_ready(process)
+    gate = tmp_path / "gate"
+    client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
+    body = {"gate": str(gate), "stream": stream, "max_tokens": 3}
+    client.request("POST", "/v1/chat/completions", json.dumps(body))
+    until(lambda: _metric(process.port) == 1, "the request")
+    time.sleep(0.1)  # one that were not held would be answered
+    assert _metric(process.port) == 1
+    gate.touch()
+    with client.getresponse() as answer:
+        text = answer.read().decode()
+    client.close()
+    assert text.endswith("data: [DONE]\n\n") if stream else '"ok"' in text
 
 
 def test_it_exits_by_itself_with_its_last_words(run):

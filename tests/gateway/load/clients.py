@@ -52,6 +52,7 @@ class Ask:
     Args:
         tag: comes back in every part of the answer.
         seconds: how long the engine is to take.
+        gate: the engine does not end its answer before this file is there.
         delay: until the client goes away, for `ABORTS`.
     """
 
@@ -61,6 +62,7 @@ class Ask:
     dialect: str = "openai"
     events: int = 3
     seconds: float = 0.0
+    gate: str = ""
     delay: float = 0.0
     stream: bool = False
 
@@ -78,7 +80,7 @@ class Ask:
         """As it is sent."""
         document: dict[str, Any] = {"model": self.model, "user": self.user, "max_tokens": self.events}
         said = [{"role": "user", "content": "Hi"}]
-        document |= {"seconds": self.seconds, "messages": said, "stream": self.streams}
+        document |= {"seconds": self.seconds, "messages": said, "stream": self.streams, "gate": self.gate}
         body = json.dumps(document).encode()
         head = f"POST {path or _PATHS[self.dialect]} HTTP/1.1\r\nHost: localhost\r\n"
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

@@ -123,13 +123,15 @@ async def test_who_came_while_a_drain_was_taken_back_is_answered(box: RealBox) -
     async with plane(box) as live:
         await live.switch("chat")
         client = Client(live.port)
-        stream = asyncio.create_task(client.ask(Ask("s", "chat", Kind.STREAM, events=3, seconds=2)))
+        end = box.root / "end"
+        stream = asyncio.create_task(client.ask(Ask("s", "chat", Kind.STREAM, gate=str(end))))
         await live.until("its stream runs", lambda: live.gate.in_flight(CHAT) == 1)
         switching = asyncio.create_task(live.switch("spare"))
         await live.until("it drains", lambda: not live.gate.admits(CHAT))
         late = asyncio.create_task(asking(live, Ask("late", "chat")))
         record = await switching
         assert record.state is not SwitchState.COMMITTED
+        end.touch()
         assert await late is Outcome.ANSWERED
         assert await stream is Outcome.ANSWERED
         await client.close()

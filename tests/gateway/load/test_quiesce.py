@@ -79,9 +79,15 @@ async def test_a_drain_waits_for_the_gateways_requests_where_the_engine_counts_n
     async with plane(box) as live:
         await live.switch("chat")
         client = Client(live.port)
-        asked = asyncio.create_task(client.ask(Ask("one", "chat", Kind.STREAM, events=20, seconds=0.4)))
+        end = box.root / "end"
+        asked = asyncio.create_task(client.ask(Ask("one", "chat", Kind.STREAM, events=20, gate=str(end))))
         await live.until("the stream runs", lambda: live.gate.in_flight(CHAT) == 1)
-        record = await live.switch("blank")
+        switching = asyncio.create_task(live.switch("blank"))
+        await live.until("it drains", lambda: not live.gate.admits(CHAT))
+        await asyncio.sleep(0.2)  # a drain that waits for nothing would be over
+        assert not switching.done()
+        end.touch()
+        record = await switching
         assert asked.done(), "the engine was stopped while its stream ran"
         assert await asked is Outcome.ANSWERED
         assert "quiet" in told(record, StepKind.DRAIN)
