@@ -32,6 +32,7 @@ headroom: {card: 256MiB, host: 64MiB}
 _VLLM = """\
 #!{python} -P
 import json, pathlib, sys
+sys.path.insert(0, {checkout!r})  # whose script it is, wherever another one is installed
 from gpumod.testing.engine_server import main
 
 words = sys.argv
@@ -77,7 +78,7 @@ class CardsBox(RealBox):
         self._of_ctl = {"GPUMOD_SOCKET": self.socket, "GPUMOD_CONFIG": str(root / "config")}
         self._others: list[subprocess.Popen[bytes]] = []
         shim = root / "vllm"
-        shim.write_text(_VLLM.format(python=sys.executable))
+        shim.write_text(_VLLM.format(python=sys.executable, checkout=str(Path(__file__).parents[2])))
         shim.chmod(0o755)
 
     # --- files ---------------------------------------------------------------------------------
@@ -118,9 +119,9 @@ class CardsBox(RealBox):
             "cards": cards,
             "vram": f"{int(gib * 1024)}MiB",
             "ram": "64MiB",
-            "startup_timeout": "20s",
+            "startup_timeout": "120s",
             "drain": {"deadline": "5s"},
-            "stop_grace": "500ms",
+            "stop_grace": "60s",
             "env": {"TEST_BOX": f"{self.root}/", **self.gpus.env},
             **keys,
         }

@@ -33,7 +33,7 @@ host_limit: 1GiB
 headroom: {{card: 0MiB, host: 64MiB}}
 listen: 127.0.0.1:{port}
 ports: {first}-{last}
-bounds: {{barrier: 3s, after_kill: 5s, watch_interval: 300ms}}
+bounds: {{barrier: 60s, after_kill: 60s, watch_interval: 300ms}}
 """
 
 
@@ -99,9 +99,9 @@ class Installed:
             "engine": "command",
             "command": command,
             "vram": f"{vram}MiB",
-            "startup_timeout": "20s",
+            "startup_timeout": "120s",
             "drain": {"deadline": "5s"},
-            "stop_grace": "300ms",
+            "stop_grace": "60s",
             **keys,
         }
         self.write(f"presets/{name}.yaml", json.dumps(document))

@@ -66,7 +66,8 @@ class RealBox:
         new_file(root / "state/gpumod.db").chmod(0o600)  # a daemon takes a second to make its own
         first = free_ports(51)
         self.port = free_port()
-        limits = {"barrier": "3s", "after_kill": "5s", "watch_interval": "300ms", **(bounds or {})}
+        # Who waits for a bound to pass gives its box a short one.
+        limits = {"barrier": "60s", "after_kill": "60s", "watch_interval": "300ms", **(bounds or {})}
         config = _CONFIG.format(
             cards=cards,
             port=self.port,
@@ -96,9 +97,9 @@ class RealBox:
                 "in_flight": "/metrics#llamacpp:requests_processing",
             },
             "vram": f"{vram}MiB",
-            "startup_timeout": "20s",
+            "startup_timeout": "120s",
             "drain": {"deadline": "5s"},
-            "stop_grace": "500ms",
+            "stop_grace": "60s",
             "env": {"TEST_BOX": f"{self.root}/"},
             **keys,
         }

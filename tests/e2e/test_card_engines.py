@@ -16,8 +16,9 @@ def module_box(make_cards_box):
     (box.root / "gate").touch()
     box.vllm("agent", 20)
     box.vllm("slow", 20, gate=str(box.root / "gate"), stop_grace="10m")
-    box.vllm("orphaning", 20, children_outlive=True, children_ignore_sigterm=True)
-    box.engine("clinging", 20, children=1, memory_in="child", child_holds_port=True)
+    stays = {"stop_grace": "500ms"}  # it takes all of that: its child stays
+    box.vllm("orphaning", 20, children_outlive=True, children_ignore_sigterm=True, **stays)
+    box.engine("clinging", 20, children=1, memory_in="child", child_holds_port=True, **stays)
     box.engine("modest", 2)
     box.engine("greedy", 4, takes=25)
     for name in ("agent", "slow", "orphaning", "clinging", "modest", "greedy"):

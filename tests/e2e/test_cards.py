@@ -13,6 +13,7 @@ from gpumod.core.cards import CardHealth
 from gpumod.core.plan import StepKind
 from gpumod.core.switch import BoxState, SwitchState
 from tests.e2e.cards_box import begun, step, time_of, used
+from tests.e2e.real_box import PATIENCE
 from tests.nvml.standin import GIB
 
 pytestmark = pytest.mark.shared_processes
@@ -26,7 +27,7 @@ def furnish(box):
     box.engine("chat", 18, cards=["0"])
     box.engine("code", 20, cards=["0"])
     box.engine("sticky", 18, cards=["0"], card_keys={"linger": -1})
-    box.engine("stubborn", 18, cards=["0"], stop_grace="20s")
+    box.engine("stubborn", 18, cards=["0"], stop_grace="10m")
     for name in ("left", "right"):
         box.engine(name, 16, gate=str(gate))
     for name in ("big", "chat", "code", "sticky", "stubborn"):
@@ -92,7 +93,7 @@ def test_services_on_different_cards_load_at_the_same_time(box):
         box.wait_until("both load", lambda: {box.state("left"), box.state("right")} == {"loading"})
     finally:
         (box.root / "gate").touch()
-    record = box.record(switch, wait=30)
+    record = box.record(switch, wait=PATIENCE)
     assert record.state is SwitchState.COMMITTED, record.reason
     left, right = (time_of(record, StepKind.READY, name) for name in ("left", "right"))
     assert left[0] < right[1]
@@ -152,19 +153,26 @@ def test_growth_of_somebody_else_overcommits_the_card_and_kills_nothing(box):
 # --- the barrier -----------------------------------------------------------------------------------
 
 
+def still_waiting(box, switch):
+    """The switch has not begun to start code; one that has says why only once it has ended."""
+    record = box.record(switch)
+    if begun(record, StepKind.START, "code") or record.state is not SwitchState.RUNNING:
+        record = box.record(switch, wait=PATIENCE)
+    assert not begun(record, StepKind.START, "code"), record.reason
+    assert not record.state.ended, record.reason
+
+
 def memory_that_lingers_is_waited_for(box):
     """What a process held comes back only after it: nothing starts before."""
     box.go("sticky")
     (holder,) = box.holders("sticky")
     switch = box.begin("code")
-    box.wait_until("the old engine has gone", lambda: "sticky" not in box.engines())
+    box.wait_until("the old engine has gone", lambda: holder not in box.processes())
     box.look()
-    record = box.record(switch)
-    assert not record.state.ended, record.reason
-    assert not begun(record, StepKind.START, "code"), record.reason
+    still_waiting(box, switch)
     assert box.holders("code") == []
     box.gpus.release(holder, 0)
-    record = box.record(switch, wait=30)
+    record = box.record(switch, wait=PATIENCE)
     assert record.state is SwitchState.COMMITTED, record.reason
     proven = time_of(record, StepKind.RELEASE, "code")[1]
     assert proven <= time_of(record, StepKind.START, "code")[0]
@@ -175,7 +183,7 @@ def memory_that_leaks_fails_the_switch(box):
     """What a process held never comes back, and nobody is seen to hold it."""
     box.go("sticky")
     switch = box.begin("code")
-    record = box.record(switch, wait=30)
+    record = box.record(switch, wait=PATIENCE)
     assert record.state is SwitchState.FAILED
     assert not begun(record, StepKind.START, "code"), record.reason
     assert "memory did not come back within" in record.reason
@@ -187,20 +195,39 @@ def memory_that_leaks_fails_the_switch(box):
     assert box.engines() == {}
 
 
-def a_grab_between_two_readings_is_noticed(box):
-    """Somebody takes the memory after a reading that was good."""
+def stopping(box):
+    """A switch to code that waits for an engine's end; the engine, and a process of somebody else."""
     box.go("stubborn")
     box.control("stubborn", on_sigterm="ignore")
     (holder,) = box.holders("stubborn")
     pid = box.other(0, 0)
     switch = box.begin("code")
     box.wait_for("stubborn", "stopping")
+    return switch, holder, pid
+
+
+def a_grab_between_two_readings_is_noticed(box):
+    """Somebody takes the memory after a reading that was good."""
+    switch, holder, pid = stopping(box)
     box.gpus.set_card(0, used=5 * GIB)
     box.end_service(holder)
-    box.wait_until("the old engine has gone", lambda: "stubborn" not in box.engines())
+    box.wait_until("the old engine has gone", lambda: holder not in box.processes())
     box.look()
     box.gpus.grab(0, 5 * GIB, after=2, pid=pid, used=0)
-    record = box.record(switch, wait=30)
+    box.wait_until("it is taken", lambda: pid in {one.pid for one in box.cards()[0].processes})
+    box.look()
+    still_waiting(box, switch)
+    box.gpus.reset()
+    record = box.record(switch, wait=PATIENCE)
+    assert record.state is SwitchState.COMMITTED, record.reason
+
+
+def what_somebody_took_fails_the_switch(box):
+    """Somebody takes the memory as soon as it is there, and keeps it."""
+    switch, holder, pid = stopping(box)
+    box.gpus.hold(pid, 0, 5 * GIB)
+    box.end_service(holder)
+    record = box.record(switch, wait=PATIENCE)
     assert not begun(record, StepKind.START, "code"), record.reason
     assert record.state is SwitchState.ROLLED_BACK, record.reason
     assert f"process {pid} (sleep 600" in record.reason
@@ -209,16 +236,27 @@ def a_grab_between_two_readings_is_noticed(box):
     assert box.state("stubborn") == "ready"
 
 
-SCENARIOS = [
-    memory_that_lingers_is_waited_for,
-    memory_that_leaks_fails_the_switch,
-    a_grab_between_two_readings_is_noticed,
-]
+WITHIN_THE_BOUND = [memory_that_lingers_is_waited_for, a_grab_between_two_readings_is_noticed]
+AT_THE_BOUND = [memory_that_leaks_fails_the_switch, what_somebody_took_fails_the_switch]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("scenario", WITHIN_THE_BOUND, ids=lambda one: one.__name__)
 def test_the_barrier(box, scenario):
     scenario(box)
+
+
+@pytest.fixture(scope="module")
+def hasty_box(make_cards_box):
+    """A box of its own for who waits for the barrier's bound: for all others it has to be long."""
+    box = furnish(make_cards_box(bounds={"barrier": "2s"}))
+    box.start()
+    return box
+
+
+@pytest.mark.parametrize("scenario", AT_THE_BOUND, ids=lambda one: one.__name__)
+def test_the_barriers_bound(hasty_box, scenario):
+    scenario(hasty_box)
+    hasty_box.calm_down()
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +266,7 @@ def box_without_barrier(make_cards_box):
     return box
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("scenario", WITHIN_THE_BOUND + AT_THE_BOUND, ids=lambda one: one.__name__)
 def test_the_barrier_is_what_these_scenarios_need(box_without_barrier, scenario):
     with pytest.raises(AssertionError, match="code does not fit any more"):
         scenario(box_without_barrier)

@@ -209,7 +209,10 @@ def test_a_hung_engine_is_noticed(make_real_box):
 
 def test_children_that_hold_the_port_do_not_keep_the_next_start_from_it(box):
     box.preset(
-        "chat", Script(host_mib=10, children=1, child_holds_port=True, children_outlive=True), vram=600
+        "chat",
+        Script(host_mib=10, children=1, child_holds_port=True, children_outlive=True),
+        vram=600,
+        stop_grace="500ms",  # it takes all of that
     )
     box.start()
     with box.client() as client:

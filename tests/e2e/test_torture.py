@@ -32,9 +32,9 @@ def box(make_module_box):
     """Chat and code do not fit together; all have children that cling to life."""
     box = make_module_box()
     clinging = Script(host_mib=60, children=1, children_ignore_sigterm=True, children_outlive=True)
-    box.preset("chat", clinging, vram=600)
-    box.preset("code", clinging, vram=600)
-    box.preset("bad", replace(clinging, exit_code=1, exit_after=0.2, load_time=9), vram=600)
+    bad = replace(clinging, exit_code=1, exit_after=0.2, load_time=9)
+    for name, script in (("chat", clinging), ("code", clinging), ("bad", bad)):
+        box.preset(name, script, vram=600, stop_grace="500ms")  # they take all of it
     box.preset("small", Script(host_mib=10, children=1), vram=100)
     for name in ("chat", "code", "bad"):
         box.mode(name, name)

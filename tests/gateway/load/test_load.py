@@ -38,7 +38,7 @@ def box_of_modes(root_box: RealBox) -> RealBox:
     hasty: dict[str, Any] = {
         "drain": {"deadline": "1s", "then": "cut"},
         "vram": 600,
-        "startup_timeout": "10s",
+        "stop_grace": "500ms",  # one that stands still takes all of it
     }
     restart: dict[str, Any] = {"restart": {"when": "failure", "within": "10m", "at_most": 50}}
     # It goes on answering for a while after SIGTERM: what it got then it would tell.
