@@ -71,8 +71,6 @@ class Script:
         waiting: requests that it says are queued.
         request_time: how long a request takes, unless it says itself (`seconds`); of a stream, how long until
             its last event.
-        request_gate: a request's answer, or the last event of a stream, waits until this file is there,
-            unless the request names a file itself (`gate`).
         keep_alive: connections stay open for further requests.
         hung: it accepts connections and never answers.
         hung_after: it becomes so, that long after its start.
@@ -108,7 +106,6 @@ class Script:
     running: int = 0
     waiting: int = 0
     request_time: float = 0.0
-    request_gate: str = ""
     keep_alive: bool = False
     hung: bool = False
     hung_after: float | None = None
@@ -251,14 +248,17 @@ class _Server:
         return 200, "".join(f"{line.format(**values)}\n" for line in lines)
 
     def _request(self, connection: socket.socket, path: str, asked: dict[str, Any]) -> tuple[int, str]:
-        """Generate. The answer tells who gave it, and whose question it answers (`user`)."""
+        """Generate. The answer tells who gave it, and whose question it answers (`user`).
+
+        An answer, or the last event of a stream, waits until the file is there that a request names (`gate`).
+        """
         if self.script.fail_requests is not None:
             return self.script.fail_requests, '{"error": {"message": "scripted failure"}}'
         with self._lock:
             self.real_running += 1
             self.log_time("request")
         seconds = float(asked.get("seconds", self.script.request_time))
-        gate = str(asked.get("gate", self.script.request_gate))
+        gate = str(asked.get("gate", ""))
         told = {"model": self.script.name, "user": asked.get("user"), "pid": os.getpid()}
         try:
             if asked.get("stream"):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 
 import pytest
@@ -17,8 +16,9 @@ from gpumod.client import Client
 from gpumod.core.errors import GpumodError, NotFoundError, RefusedError
 from gpumod.core.plan import StepKind
 from gpumod.core.states import ServiceState
-from gpumod.core.switch import BoxState, SwitchState
+from gpumod.core.switch import BoxState, StepState, SwitchState
 from gpumod.testing.engine_server import Script
+from tests.e2e.real_box import PATIENCE
 
 pytestmark = pytest.mark.shared_processes
 
@@ -138,8 +138,8 @@ def test_sighup_reads_the_files_again_and_touches_nothing_that_runs(box):
 def test_a_status_answers_while_a_service_loads_drains_and_stops_slowly(box):
     """Invariant 9: control never blocks."""
     gate = box.root / "gate"
-    slow = Script(host_mib=10, gate=str(gate), on_sigterm="slow", exit_delay=1.0)
-    box.preset("slow", slow, vram=600, stop_grace="5s")
+    slow = Script(host_mib=10, gate=str(gate), on_sigterm="hang_with_clients", keep_alive=True)
+    box.preset("slow", slow, vram=600, stop_grace="10m")
     box.mode("slow", "slow")
     box.start()
     with box.client() as client:
@@ -149,12 +149,14 @@ def test_a_status_answers_while_a_service_loads_drains_and_stops_slowly(box):
         assert [state_of(client, "slow") for _ in range(10)] == [ServiceState.LOADING] * 10
         gate.touch()
         box.wait_until("it is ready", lambda: client.switch_record(record.id).state.ended)
-        record = client.switch("blank", wait=False)
-        seen = set()
-        while not client.switch_record(record.id).state.ended:
-            seen.add(state_of(client, "slow"))
-            time.sleep(0.02)
-        assert ServiceState.STOPPING in seen
+        # It stops when its last client has gone.
+        with socket.create_connection(("127.0.0.1", client.service("slow").launch.port), PATIENCE) as held:
+            held.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in held.recv(64)
+            record = client.switch("blank", wait=False)
+            box.wait_until("it stops", lambda: state_of(client, "slow") is ServiceState.STOPPING)
+            assert [state_of(client, "slow") for _ in range(10)] == [ServiceState.STOPPING] * 10
+        assert client.switch_record(record.id, wait=PATIENCE).state is SwitchState.COMMITTED
 
 
 def test_requests_of_many_callers_at_once_make_one_switch(box):
@@ -172,7 +174,7 @@ def test_requests_of_many_callers_at_once_make_one_switch(box):
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join(PATIENCE)
     assert not errors
     with_steps = {record.id for record in records if record.steps}
     assert len(with_steps) == 1
@@ -196,15 +198,23 @@ def test_a_service_that_dies_is_back_and_a_crash_loop_is_told(box):
 
 
 def test_a_hung_engine_is_noticed(make_real_box):
-    box = make_real_box(bounds={"hung_window": "1s", "probe": "300ms"})
-    box.preset("chat", Script(host_mib=10, hung_after=1.0), vram=100, restart={"when": "never"})
+    box = make_real_box(bounds={"hung_window": "1s", "probe": "1s"})
+    box.preset("chat", Script(host_mib=10), vram=100, restart={"when": "never"})
     box.mode("chat", "chat")
     box.start()
     with box.client() as client:
         client.switch("chat")
+        hang(client.service("chat").launch.port)
         box.wait_until("it is noticed", lambda: client.service("chat").state is ServiceState.FAILED)
         assert "hung" in client.service("chat").reason
     box.wait_until("nothing of it is left", lambda: gone(box))
+
+
+def hang(port):
+    """From now on an engine answers nobody."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/control", b'{"hung": true}', method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        answer.read()
 
 
 def test_children_that_hold_the_port_do_not_keep_the_next_start_from_it(box):
@@ -234,7 +244,8 @@ def test_a_port_that_a_stranger_holds_is_refused_with_its_name(box):
 
 
 def test_a_drain_lets_running_requests_finish_before_anything_is_signalled(box):
-    box.preset("chat", Script(host_mib=10, request_time=1.5), vram=600, drain={"deadline": "20s"})
+    end = box.root / "end"
+    box.preset("chat", Script(host_mib=10), vram=600, drain={"deadline": "10m"})
     box.start()
     with box.client() as client:
         client.switch("chat")
@@ -242,23 +253,31 @@ def test_a_drain_lets_running_requests_finish_before_anything_is_signalled(box):
         answered = []
 
         def ask():
-            body = json.dumps({"model": "chat", "messages": [], "max_tokens": 1})
+            body = json.dumps({"model": "chat", "messages": [], "max_tokens": 1, "gate": str(end)})
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
-            with socket.create_connection(("127.0.0.1", port), 30) as channel:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as channel:
                 channel.sendall(f"{head}\r\n\r\n{body}".encode())
                 answered.append(channel.recv(64))
 
         asking = threading.Thread(target=ask)
         asking.start()
         box.wait_until("the request runs", lambda: runs_a_request(port))
-        record = client.switch("blank")
-        asking.join(30)
+        switch = client.switch("blank", wait=False).id
+        box.wait_until("it drains", lambda: drains(client.switch_record(switch)))
+        end.touch()
+        record = client.switch_record(switch, wait=PATIENCE)
+        asking.join(PATIENCE)
+    assert record.state is SwitchState.COMMITTED
     assert b"200" in answered[0], "a running request was cut"
     assert [step.kind for step in record.steps][:3] == [StepKind.CLOSE, StepKind.DRAIN, StepKind.STOP]
 
 
+def drains(record):
+    return any((step.kind, step.state) == (StepKind.DRAIN, StepState.RUNNING) for step in record.steps)
+
+
 def runs_a_request(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/load", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/load", timeout=PATIENCE) as answer:
         return json.load(answer)["running"] == 1
 
 

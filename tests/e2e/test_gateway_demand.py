@@ -248,8 +248,9 @@ def scripted_box(make_gateway_box, drain):
 
 
 def test_at_its_end_running_streams_finish_and_who_waits_is_told_to_come_again(make_gateway_box):
-    box = scripted_box(make_gateway_box, "30s")
-    slow = {"model": "a", "messages": HI, "max_tokens": 40, "extra_body": {"seconds": 2}}
+    box = scripted_box(make_gateway_box, "120s")
+    end = box.root / "end"
+    slow = {"model": "a", "messages": HI, "max_tokens": 40, "extra_body": {"gate": str(end)}}
     with ThreadPoolExecutor() as pool, box.openai(max_retries=0) as client:
         stream = client.chat.completions.create(stream=True, **slow)
         first = next(iter(stream))
@@ -259,9 +260,10 @@ def test_at_its_end_running_streams_finish_and_who_waits_is_told_to_come_again(m
             box.wait_until("both wait", lambda: box.metric("gpumod_gateway_queue_depth") == 2)
             engines = box.engines()
             box.daemon.terminate()
-            numbers = [chunk.number for chunk in (first, *stream)]
             with pytest.raises(openai.InternalServerError) as refused:
                 told.result()
+            end.touch()
+            numbers = [chunk.number for chunk in (first, *stream)]
             assert box.daemon.wait() == 0
             assert box.engines()["a"] == engines["a"]
             box.start()
