@@ -14,7 +14,7 @@ from gpumod.testing.fake_daemon import build
 from gpumod.testing.jobs import FakeJobs
 from gpumod.testing.switching import FakeBox
 
-_BOUND = 20
+_BOUND = 60
 
 
 @dataclass

@@ -46,7 +46,8 @@ def test_two_places_at_once_are_refused():
         find_address("box", "/socket", {})
 
 
-def test_the_users_own_socket_is_found(tmp_path):
+def test_the_users_own_socket_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpumod.core.paths.SYSTEM_RUNTIME", str(tmp_path / "system"))
     (tmp_path / "gpumod").mkdir()
     path = str(tmp_path / "gpumod/gpumod.sock")
     with socket.socket(socket.AF_UNIX) as listener:

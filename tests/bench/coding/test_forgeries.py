@@ -179,8 +179,8 @@ def retry(function, **more):
 
 
 async def test_a_computed_name_is_not_copied_from_a_tests_function(sandbox):
-    one = await grade(sandbox, LEVELS["retry"], WRAPPED, seconds=3)
-    without = await grade(sandbox, LEVELS["retry"], "def retry(function, **more): pass", seconds=3)
+    one = await grade(sandbox, LEVELS["retry"], WRAPPED)
+    without = await grade(sandbox, LEVELS["retry"], "def retry(function, **more): pass")
     assert one.passed == without.passed
 
 
@@ -198,6 +198,6 @@ async def test_even_without_the_gate_a_report_cannot_be_forged(sandbox, monkeypa
         "gpumod/bench/suites/coding/hidden/gate.py": "def complaint(source, given):\n    return ''\n"
     }
     monkeypatch.setattr(type(LEVELS["queue"]), "files", lambda self, solution: files(solution) | open_gate)
-    one = await grade(sandbox, LEVELS["queue"], REACHING_OUT["writes the test's report"], seconds=3)
+    one = await grade(sandbox, LEVELS["queue"], REACHING_OUT["writes the test's report"])
     assert one.passed == ()
     assert {why for _, why in one.failed} == {"it wrote the report itself"}

@@ -32,15 +32,25 @@ async def test_a_right_solution_gets_every_point(sandbox, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_every_wrong_solution_is_found_and_every_test_finds_one(sandbox, level):
-    at_once = asyncio.Semaphore(12)  # most of their time they hang
+    at_once, alone = asyncio.Semaphore(12), asyncio.Lock()  # most of their time they hang
+
+    async def tried(code):
+        """Graded; a race that was not lost, or a machine too busy for any test, gets a few tries more."""
+        async with at_once:
+            result = await grade(sandbox, LEVELS[level], code, seconds=3)
+        for _ in range(4):
+            if result.outcome is Outcome.WRONG and result.passed:
+                break
+            async with alone:
+                result = await grade(sandbox, LEVELS[level], code)
+        return result
 
     async def graded(name, *edits):
         code = reference(level)
         for old, new in edits:
             assert old in code, (name, old)
             code = code.replace(old, new)
-        async with at_once:
-            return name, await grade(sandbox, LEVELS[level], code, seconds=3)
+        return name, await tried(code)
 
     found = defaultdict(set)
     for name, result in await asyncio.gather(*(graded(*mutant) for mutant in MUTANTS[level])):
