@@ -27,7 +27,7 @@ from hypothesis import settings
 _PR_SET_CHILD_SUBREAPER = 36
 # Seconds that something may take to disappear by itself after its owner said goodbye to it. Only a leak
 # takes all of them.
-_GRACE = 10.0
+_GRACE = 30.0
 # Without deadlines: how long an example takes is the machine's matter.
 settings.register_profile("moderate", max_examples=50, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)

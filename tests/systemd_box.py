@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Self
 
 _BOOT_SECONDS = 60.0
-_HALT_SECONDS = 20.0
+_HALT_SECONDS = 60.0
 _PAUSE = 0.02
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Version 1 hierarchies that systemd leaves alone.

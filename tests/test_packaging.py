@@ -142,7 +142,7 @@ def _wait_for_status(ctl, environment, daemon):
     for _ in range(400):
         assert daemon.poll() is None, "the daemon ended"
         done = subprocess.run(
-            [ctl, "status", "--json"], env=environment, capture_output=True, timeout=30, check=False
+            [ctl, "status", "--json"], env=environment, capture_output=True, timeout=60, check=False
         )
         if done.returncode == 0:
             return json.loads(done.stdout)

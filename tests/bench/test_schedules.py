@@ -268,7 +268,7 @@ async def test_next_firing_is_told(house):
 
 async def fired(house):
     """Wait until something was submitted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await house.jobs():  # noqa: ASYNC110  # APScheduler tells nobody
             await asyncio.sleep(0.01)
 

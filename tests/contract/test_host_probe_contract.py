@@ -156,7 +156,7 @@ def listening_child() -> Iterator[tuple[int, int]]:
         assert child.stdout is not None
         yield child.pid, int(child.stdout.readline())
     finally:
-        child.communicate(timeout=30)
+        child.communicate(timeout=60)
 
 
 async def test_the_listener_of_a_child_is_the_child_s(probe, listening_child):

@@ -46,7 +46,7 @@ async def serving(folder: Path, **more: object) -> AsyncIterator[Served]:
     port = tcp.getsockname()[1]
     task = asyncio.create_task(serve(build(box, **more), [tcp, unix], stop, on_started=started.set, grace=1))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await started.wait()
             yield Served(box, port, path, stop, task)
             stop.set()

@@ -86,7 +86,7 @@ async def test_it_is_ready_under_its_name_and_answers(engine, start, models):
 async def test_every_slot_has_the_context_that_the_preset_says(engine, start, models):
     spec = spec_of(model=str(models / "tiny.gguf"), slots=3, context=1024)
     launch, process = await serving(engine, start, spec)
-    connection = http.client.HTTPConnection("127.0.0.1", launch.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", launch.port, timeout=60)
     connection.request("GET", "/slots")
     slots = json.loads(connection.getresponse().read())
     connection.close()

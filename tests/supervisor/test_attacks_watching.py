@@ -12,6 +12,7 @@ from gpumod.core.switch import BoxState, SwitchRecord, SwitchRequest, SwitchStat
 from gpumod.core.units import GIB
 from gpumod.testing.box import mode, service
 from gpumod.testing.runner import Script
+from tests.patience import until
 
 CHAT = mode("chat", service("gemma", 20 * GIB))
 CODE = mode("code", service("qwen", 20 * GIB))
@@ -26,14 +27,6 @@ def to(name, **fields):
 
 def record_of(box, name):
     return box.supervisor._world.get(ServiceId(name))
-
-
-async def until(condition, turns=4000):
-    for _ in range(turns):
-        if condition():
-            return
-        await asyncio.sleep(0.0005)
-    raise AssertionError("it did not come to be")
 
 
 def edit(box, *modes):

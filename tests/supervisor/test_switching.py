@@ -19,6 +19,7 @@ from gpumod.core.units import GIB
 from gpumod.testing.box import mode, service
 from gpumod.testing.hardware import FOR_EVER
 from gpumod.testing.runner import Script
+from tests.patience import until
 
 CHAT = mode("chat", service("gemma", 20 * GIB))
 CODE = mode("code", service("qwen", 20 * GIB))
@@ -491,14 +492,6 @@ async def test_a_full_disk_fails_the_switch_and_leaves_running_services_alone(ma
 # --- unasked deaths --------------------------------------------------------------------------------
 
 
-async def settle(box, condition, turns=2000):
-    for _ in range(turns):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not come to be")
-
-
 def record_of(box, name):
     return box.supervisor._world.get(ServiceId(name))
 
@@ -507,7 +500,7 @@ async def test_a_service_that_dies_is_restarted_with_a_new_generation(make_box):
     box = await make_box(CHAT, cards=1)
     await box.switch("chat")
     box.processes.end(RunKey(ServiceId("gemma"), 1), code=0)
-    await settle(box, lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
+    await until(lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
     assert record_of(box, "gemma").state is ServiceState.READY
 
 
@@ -516,7 +509,7 @@ async def test_a_crash_loop_ends_failed_and_the_mode_is_degraded_with_the_reason
     await box.switch("chat")
     box.processes.script(ServiceId("gemma"), Script(exits=1))
     box.processes.end(RunKey(ServiceId("gemma"), 1), code=1)
-    await settle(box, lambda: "crash loop" in record_of(box, "gemma").reason)
+    await until(lambda: "crash loop" in record_of(box, "gemma").reason)
     status = await box.supervisor.status()
     assert status.state is BoxState.DEGRADED
     assert "gemma" in status.reason
@@ -529,7 +522,7 @@ async def test_survivors_of_a_dead_leader_are_removed_before_the_restart(make_bo
     await box.switch("chat")
     old = set(box.processes.pids(ServiceId("gemma")))
     box.processes.end(RunKey(ServiceId("gemma"), 1), code=0)
-    await settle(box, lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
+    await until(lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
     assert not old & set(box.processes.pids(ServiceId("gemma")))
 
 
@@ -537,7 +530,7 @@ async def test_a_hung_engine_is_noticed_and_restarted(make_box):
     box = await make_box(CHAT, cards=1)
     await box.switch("chat")
     box.engine.of(ServiceId("gemma")).then(*[ProbeAnswer(Readiness.ERROR, "timed out")] * 25, Readiness.READY)
-    await settle(box, lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
+    await until(lambda: record_of(box, "gemma").generation == 2 and record_of(box, "gemma").admitting)
 
 
 async def test_a_lost_card_fails_its_services_and_the_others_go_on(make_box):
@@ -546,7 +539,7 @@ async def test_a_lost_card_fails_its_services_and_the_others_go_on(make_box):
     await box.switch("two")
     lost = record_of(box, "left").cards[0]
     box.hardware.lose(lost)
-    await settle(box, lambda: record_of(box, "left").state is ServiceState.FAILED)
+    await until(lambda: record_of(box, "left").state is ServiceState.FAILED)
     assert record_of(box, "right").state is ServiceState.READY
     assert "bus" in record_of(box, "left").reason or "cannot be restarted" in record_of(box, "left").reason
 

@@ -116,7 +116,7 @@ async def main():
 asyncio.run(main())
 """
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await until(lambda: any(line.split()[0] != str(process.pid) for line in running(marker)))
         process.kill()
         await process.wait()

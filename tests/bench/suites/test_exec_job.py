@@ -19,13 +19,13 @@ async def test_a_harness_that_loads_the_model_has_the_card_to_itself(make_bench,
     suite = suite_with(tmp_path / "recipes", recipe(script, str(seen), str(go), against="model"))
     bench.suites["exec"] = lambda: suite
     job = await bench.queue.submit(JobRequest("exec", ("qwen",), {"recipe": "mine"}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not seen.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.002)
     status = await bench.box.supervisor.status()
     assert not [one.id for one in status.services if one.state.value == "ready"]
     go.touch()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await bench.queue.job(job.id)).state.ended:  # noqa: ASYNC110 - a process takes its time
             await asyncio.sleep(0.002)
     assert (await bench.queue.job(job.id)).state is JobState.DONE

@@ -24,7 +24,7 @@ from gpumod.gateway.http.guest import ControlFactory
 from gpumod.gateway.http.limits import Limits
 from gpumod.gateway.http.listener import FrontDoor
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing:  a b \r\n\r\nhi"
 SERVICE = ServiceId("engine")
 ROUTE = Route("chat", b"/v1/chat/completions", Dialect.OPENAI, generates=True)

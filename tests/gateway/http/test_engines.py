@@ -181,7 +181,7 @@ async def test_idle_connections_to_what_has_gone_are_closed_at_once():
         box.door.generation = 2
         box.door.changed()
         assert box.front.pool.idle == 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await closed.wait()
 
 
@@ -202,7 +202,7 @@ async def test_a_busy_connection_to_what_has_gone_is_closed_after_its_answer():
         box.door.changed()
         go.set()
         assert (await wire.answer())[0] == 200
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await closed.wait()
 
 
