@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpumod.core.bounds import Bounds
+from gpumod.core.bounds import DEFAULT_BOUNDS, Bounds
 from gpumod.core.names import HOST_CARD, ServiceId
 from gpumod.core.ports import Engine, EngineBuild, Readiness
 from gpumod.core.service import Launch
@@ -65,7 +65,7 @@ def _script_fake(engine: FakeEngine, service: ServiceId, script: Script | None) 
     behaviour.requests([script.running + script.waiting])
 
 
-def make(kind: str, start) -> Rig:
+def make(kind: str, start, bounds: Bounds = DEFAULT_BOUNDS) -> Rig:
     """The rig of an adapter; `start` starts processes."""
     if kind == "fake":
         fake = FakeEngine()
@@ -85,7 +85,7 @@ def make(kind: str, start) -> Rig:
             metrics = "vllm" if family is EngineKind.VLLM else "llama"
             start(command_of(replace(script, port=launch.port, metrics=metrics)))
 
-    return Rig(engines(Listeners(), bounds=Bounds(probe=0.5))[family], spec, serve)
+    return Rig(engines(Listeners(), bounds=bounds)[family], spec, serve)
 
 
 KINDS = ("fake", "llama.cpp", "vllm", "command", "container")

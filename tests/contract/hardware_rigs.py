@@ -20,7 +20,7 @@ from tests.nvml import standin
 GIB = 1024**3
 PATIENT = Bounds(driver_call=30.0)
 """Nothing hangs: on a busy machine a call may take long."""
-IMPATIENT = Bounds(driver_call=0.5)
+IMPATIENT = Bounds(driver_call=1.0)
 """Something hangs, and is waited for once."""
 FOR_EVER = -1
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gpumod.core.bounds import Bounds
 from gpumod.core.names import CardId, ServiceId
 from gpumod.core.ports import Readiness
 from gpumod.core.service import ExitReport, FileIdentity, RunKey
@@ -101,7 +102,9 @@ async def test_a_foreign_model_on_the_port_is_not_ready(rig):
     await rig.until(launch, Readiness.WRONG_MODEL)
 
 
-async def test_a_server_that_hangs_is_an_error_within_the_bound(rig):
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_server_that_hangs_is_an_error_within_the_bound(kind, start):
+    rig = make(kind, start, Bounds(probe=0.5))
     launch = rig.compose()
     rig.serve(launch, Script(name="chat", hung=True))
     await rig.until(launch, Readiness.ERROR)

@@ -171,7 +171,7 @@ async def test_a_hanging_driver_makes_the_card_unknown_and_is_survived(impatient
     await rig.hardware.read()
     rig.hang(rig.cards[1])
     reading, turns = await read_and_count_turns(rig)
-    assert turns > 100, "a hanging driver blocks the event loop"
+    assert turns > 10, "a hanging driver blocks the event loop"
     assert reading.driver is DriverState.NOT_ANSWERING
     assert reading.reason
     card = reading.card(rig.cards[1])
@@ -180,7 +180,7 @@ async def test_a_hanging_driver_makes_the_card_unknown_and_is_survived(impatient
     assert card.age >= IMPATIENT.driver_call / 2
     assert card.reason
     # While the call hangs, further readings do not wait for it.
-    async with asyncio.timeout(IMPATIENT.driver_call * 20):
+    async with asyncio.timeout(IMPATIENT.driver_call * 35):
         for _ in range(40):
             assert (await rig.hardware.read()).driver is DriverState.NOT_ANSWERING
     rig.unhang(rig.cards[1])

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from tests.e2e.gateway_box import CONTEXT, HI, TOOLS
+from tests.e2e.real_box import PATIENCE
 
 pytest.importorskip("xllamacpp", reason="the embedded extra is not installed")
 
@@ -77,13 +78,13 @@ def test_the_context_of_one_model_is_what_its_engine_gives_a_request(http, model
 def test_an_address_without_v1_is_found_by_its_second_try(box, http):
     assert http.get("/models").status_code == 404
     assert http.get("/v1/models").status_code == 200
-    with httpx2.Client(base_url=box.url, trust_env=False) as stranger:
+    with httpx2.Client(base_url=box.url, timeout=PATIENCE, trust_env=False) as stranger:
         assert stranger.get("/v1/models").status_code == 401, "it stops trying at 401 and 403"
 
 
 def test_with_anthropics_messages_it_reads_their_list(box):
     headers = {"x-api-key": "hermes-key", "anthropic-version": "2023-06-01"}
-    with httpx2.Client(base_url=box.url, headers=headers, trust_env=False) as client:
+    with httpx2.Client(base_url=box.url, headers=headers, timeout=PATIENCE, trust_env=False) as client:
         models = client.get("/v1/models?limit=1000").json()["data"]
     assert {model["id"]: model["max_input_tokens"] for model in models}["smart"] == CONTEXT
 

@@ -54,7 +54,7 @@ class Holder:
         return self.process.pid
 
     def end(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -134,8 +134,9 @@ async def test_only_other_cards_are_none_of_its_business(capped):
 
 
 async def test_proc_that_hangs_makes_the_card_unknown_with_the_last_numbers(capped, monkeypatch):
-    hardware = HostHardware(HardwareSettings(bounds=Bounds(driver_call=0.05)), SkippingClock())
+    hardware = HostHardware(HardwareSettings(bounds=Bounds(driver_call=0.5)), SkippingClock())
     before = (await hardware.read()).cards[0]
+    assert before.health is CardHealth.OK
     free = threading.Event()
     monkeypatch.setattr(Charges, "measure", lambda *_, **__: free.wait() and {})
     try:

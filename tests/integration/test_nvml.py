@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pynvml
 import pytest
@@ -17,6 +17,7 @@ from gpumod.hardware.settings import HardwareSettings
 from tests.contract.hardware_rigs import IMPATIENT, PATIENT, SkippingClock
 from tests.nvml import standin
 from tests.nvml.standin import GIB, MIB, Standin
+from tests.patience import PATIENCE
 
 ME = os.getpid()
 
@@ -33,14 +34,6 @@ async def hardware(nvml_here: Standin, clock: SkippingClock) -> AsyncIterator[Nv
     yield hardware
     nvml_here.unhang()
     await hardware.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail("it never happened")
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -215,12 +208,10 @@ async def test_events_reach_us_again_after_a_card_has_returned(nvml_here, hardwa
     nvml_here.bring_back()
     await read_until(hardware, clock, lambda reading: all(card.usable for card in reading.cards))
     # The set of events is made anew meanwhile; an event that falls between two sets is not delivered.
-    for _ in range(100):
-        nvml_here.xid(0, 31)
-        await asyncio.sleep(0.05)
-        if any(event.code == 31 for event in heard):
-            return
-    pytest.fail("the Xid of a card that returned was not heard")
+    async with asyncio.timeout(PATIENCE):
+        while not any(event.code == 31 for event in heard):
+            nvml_here.xid(0, 31)
+            await asyncio.sleep(0.05)
 
 
 async def test_cards_without_events_are_read_all_the_same(nvml_here, hardware):
@@ -322,17 +313,18 @@ async def test_closing_while_the_driver_hangs_is_bounded(nvml_here):
     nvml_here.hang("nvmlDeviceGetMemoryInfo_v2", 0)
     try:
         await hardware.read()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await hardware.close()
     finally:
         nvml_here.unhang()
     # The thread that was left behind ends when its call returns; the library is closed by nobody.
-    for _ in range(500):
-        try:
-            pynvml.nvmlShutdown()
-            break
-        except pynvml.NVMLError:
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                pynvml.nvmlShutdown()
+                break
+            except pynvml.NVMLError:
+                await asyncio.sleep(0.01)
 
 
 # --- another reader ------------------------------------------------------------------------------
@@ -394,20 +386,18 @@ def run(gpus: Standin, code: str) -> str:
 
 
 async def wait_for_answer(hardware: NvmlHardware):
-    for _ in range(1000):
-        reading = await hardware.read()
-        if reading.driver is DriverState.OK:
-            return reading
-        await asyncio.sleep(0.01)
-    pytest.fail("the driver never answered")
+    async with asyncio.timeout(PATIENCE):
+        while (reading := await hardware.read()).driver is not DriverState.OK:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.01)
+    return reading
 
 
 async def read_until(hardware: NvmlHardware, clock: SkippingClock, condition):
     """Readings a minute apart, until one is as it should be."""
-    for _ in range(100):
-        clock.skip(61)
-        reading = await hardware.read()
-        if condition(reading):
-            return reading
-        await asyncio.sleep(0.05)
-    pytest.fail("it was never so")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            clock.skip(61)
+            reading = await hardware.read()
+            if condition(reading):
+                return reading
+            await asyncio.sleep(0.05)

@@ -68,7 +68,7 @@ async def test_write_to_a_locked_file_fails_in_time_and_works_once_it_is_free(pa
 
 
 async def test_neither_the_loop_nor_a_reader_waits_for_a_write_that_waits(path):
-    async with await opened(path) as store:
+    async with await opened(path, bounds=replace(DEFAULT_BOUNDS, store_locked=120.0)) as store:
         await store.save_port("chat", 1)
         with locked(path):
             write = asyncio.create_task(store.save_port("chat", 2))

@@ -111,6 +111,6 @@ async def test_every_passage_is_ended_once_whatever_clients_and_engines_do():
         await asyncio.gather(*(client() for _ in range(25)))
         await until(lambda: box.front.connections == 0)
         passing.cancel()
-        assert len(books.kept) > 100
+        assert len(books.kept) > 20
         assert not books.wrong
         assert not books.open
