@@ -12,7 +12,7 @@ from gpumod.core.states import ServiceState
 from gpumod.engines import engines
 from gpumod.testing.ports import free_port
 from tests.engines.processes import KILL, TERM, Listeners, launch_of, ready, spec_of, until
-from tests.integration.test_llama_embedded import ask, busy, serving
+from tests.integration.test_llama_embedded import ask, busy, ended_while_it_loads, serving
 
 pytestmark = pytest.mark.engines
 
@@ -60,17 +60,9 @@ async def test_buffer_sizes_are_in_the_log(engine, start, gguf_models):
 
 async def test_sigterm_while_loading_kills_at_once(engine, start, gguf_models):
     spec = spec_of(model=str(gguf_models / "slow.gguf"))
-    launch = await launch_of(engine, spec)
-    process = start(launch.argv, launch.env)
-    async with asyncio.timeout(60):
-        while True:
-            answer = await engine.probe(spec, launch)
-            if answer.readiness is not Readiness.CLOSED:
-                break
-            await asyncio.sleep(0.001)
+    answer, code = await ended_while_it_loads(engine, start, spec)
     assert answer.readiness is Readiness.LOADING
-    process.signal(TERM)
-    assert process.ended() == -TERM
+    assert code == -TERM
 
 
 async def test_sigterm_with_a_request_in_flight_hangs_and_a_second_signal_exits_with_1(

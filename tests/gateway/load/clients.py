@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any
 
-PATIENCE = 90.0
+PATIENCE = 300.0
 """Seconds after which a request hangs."""
 _RETRYABLE = {429, 503}
 _DEFINITE = {404, 409}

@@ -54,7 +54,7 @@ async def status(port: int) -> dict[str, object]:
 async def test_status_and_other_requests_are_answered_while_a_thousand_streams_are_drained(
     box: RealBox,
 ) -> None:
-    box.preset("chat", Script(host_mib=20), drain={"deadline": "300s"})
+    box.preset("chat", Script(host_mib=20), drain={"deadline": "600s"})
     box.preset("small", Script(host_mib=20))
     box.mode("both", "chat", "small")
     box.mode("alone", "small")
@@ -62,7 +62,7 @@ async def test_status_and_other_requests_are_answered_while_a_thousand_streams_a
         await live.switch("both")
         clients = [Client(live.port) for _ in range(STREAMS)]
         streams = [
-            asyncio.create_task(one.ask(Ask(str(number), "chat", Kind.STREAM, events=2, seconds=200)))
+            asyncio.create_task(one.ask(Ask(str(number), "chat", Kind.STREAM, events=2, seconds=600)))
             for number, one in enumerate(clients)
         ]
         await live.until("all streams run", lambda: live.gate.in_flight(CHAT) == STREAMS)

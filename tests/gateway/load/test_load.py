@@ -187,7 +187,7 @@ async def cut(live: Plane) -> None:
     """A stream outlasts the drain's deadline."""
     await to_chat(live)
     client = Client(live.port)
-    long = asyncio.create_task(client.ask(Ask("long", "chat", Kind.STREAM, events=300, seconds=30)))
+    long = asyncio.create_task(client.ask(Ask("long", "chat", Kind.STREAM, events=300, seconds=200)))
     await asyncio.sleep(0.1)
     await to_code(live)
     assert await long in {Outcome.CUT, Outcome.RETRYABLE}
