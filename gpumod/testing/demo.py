@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MIB = 1024**2
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 _CTL = "from gpumod.cli.main import main; main()"
 _CHAT_MIB, _CODE_MIB = 160, 240
 _CHAT_VRAM, _CODE_VRAM, _BROKEN_VRAM = 350, 450, 200
@@ -68,7 +68,7 @@ model: ${{MODELS}}/{id}.gguf
 context: 1024
 slots: 1
 vram: {vram}MiB
-llama: {{threads: 2}}
+llama: {{threads: 1}}
 """
 _MODE = "id: {id}\ndescription: {description}\nservices: [{services}]\n"
 
@@ -286,7 +286,7 @@ class Demo:
         before = self.service("code")
         self.box.kill_daemon()
         port = before["launch"]["port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=_PATIENCE) as response:
             print(f"\nThe daemon is gone; code on port {port} still answers: {response.status}")
         self.box.start_daemon()
         after = self.service("code")

@@ -15,7 +15,7 @@ def test_the_demonstration_goes_as_announced_and_leaves_nothing_running(tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout

@@ -38,7 +38,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 async def endpoint(start, model):
     port = free_port()
-    words = ("--model", str(model), "--port", str(port), "-c", "8192", "-np", "2", "-t", "2", "--metrics")
+    words = ("--model", str(model), "--port", str(port), "-c", "8192", "-np", "2", "-t", "1", "--metrics")
     process = start((sys.executable, "-P", EMBEDDED_SERVER, *words, "--no-warmup"))
     async with asyncio.timeout(PATIENCE):
         while True:
