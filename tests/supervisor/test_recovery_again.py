@@ -283,7 +283,9 @@ async def test_somebodys_switch_ends_the_trying(make_box):
 
 
 async def test_somebodys_switch_pre_empts_a_further_try_and_is_not_overruled(make_box):
-    box = await make_box(CHAT, CODE, cards=1)
+    # Without a restart policy, whose own try may come before recovery's and gives way to nobody.
+    never = service("gemma", 20 * GIB, restart=RestartPolicy(when=RestartWhen.NEVER))
+    box = await make_box(mode("chat", never), CODE, cards=1)
     await box.switch("chat")
     await reboot(box)
     box.engine.of(GEMMA).then(Readiness.LOADING)
