@@ -248,7 +248,6 @@ class Recovery:
         except StopFailedError as error:
             self._note(error.detail)
             return False
-        await self._world.runner(record).forget(record.key)
         return True
 
     async def _remove_stray(self, runner: Runner, stray: RunFound) -> None:
