@@ -82,21 +82,21 @@ def sent(samples: Sequence[Sample]) -> list[Fact]:
 
 def left_out(samples: Sequence[Sample]) -> list[str]:
     """Settings of the sampler that the engine cannot be told."""
-    found: dict[str, None] = {}
-    for sample in samples:
-        names = sample.details.get("sampler_left_out")
-        if isinstance(names, list | tuple):
-            found |= dict.fromkeys(compact(one, 60) for one in names)
-    return list(found)
+    return _listed(samples, "sampler_left_out", 60)
 
 
 def not_measured(samples: Sequence[Sample]) -> list[str]:
     """What was asked for and does not fit the target, as the suite says it."""
+    return _listed(samples, "left_out", 200)
+
+
+def _listed(samples: Sequence[Sample], detail: str, width: int) -> list[str]:
+    """What samples list under a detail, each entry once and cut to a width, in the order it was seen."""
     found: dict[str, None] = {}
     for sample in samples:
-        sentences = sample.details.get("left_out")
-        if isinstance(sentences, list | tuple):
-            found |= dict.fromkeys(compact(one, 200) for one in sentences)
+        entries = sample.details.get(detail)
+        if isinstance(entries, list | tuple):
+            found |= dict.fromkeys(compact(one, width) for one in entries)
     return list(found)
 
 
